@@ -1,0 +1,1 @@
+"""The cell floor: what a user holds."""

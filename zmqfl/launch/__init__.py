@@ -1,0 +1,1 @@
+"""The launch floor: from a topology to processes."""

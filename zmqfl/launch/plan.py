@@ -1,0 +1,137 @@
+"""Topology -> plan: one `SiteSpec` per process. A pure function: the same topology and folder give the same plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from zmqfl.errors import KeyFileError, TopologyError, UsageError
+from zmqfl.launch.spec import Listener, Resources, Restart, SiteSpec, socket_file
+from zmqfl.topology import Topology, tree
+from zmqfl.topology.endpoint import AUTO, MAX_IPC_PATH, Endpoint
+from zmqfl.topology.schema import Listen
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The processes of a federation, parents before their children."""
+
+    name: str
+    run_dir: str
+    sites: tuple[SiteSpec, ...]
+
+    def site(self, fqcn: str) -> SiteSpec:
+        """The process of that name. Raises `KeyError`."""
+        for spec in self.sites:
+            if spec.fqcn == fqcn:
+                return spec
+        raise KeyError(fqcn)
+
+    def to_json(self) -> str:
+        """As text, for people and for comparing."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def make_plan(topology: Topology, run_dir: Path) -> Plan:
+    """What to start for a loaded topology.
+
+    `run_dir` is the folder (absolute) for sockets, logs and state. Raises `UsageError` when it is relative,
+    `TopologyError` when it is so long that a socket's path would not fit.
+    """
+    if not run_dir.is_absolute():
+        raise UsageError(f"the run folder {str(run_dir)!r} is relative; give `Path.absolute()` of it")
+    specs = [spec for name in tree.top_down(topology) for spec in _site(topology, name, str(run_dir))]
+    return Plan(topology.name, str(run_dir), tuple(specs))
+
+
+def check_keys(plan: Plan) -> None:
+    """Raise `KeyFileError` for the first key file that a site started on this machine will miss."""
+    for spec in plan.sites:
+        if spec.kind != "local":
+            continue
+        for file in spec.key_files():
+            if not Path(file).is_file():
+                raise KeyFileError(
+                    f"cell {spec.fqcn!r} needs this key", file=file, remedy="make it with `zmqfl keygen`"
+                )
+
+
+def _site(topology: Topology, name: str, run_dir: str) -> Iterator[SiteSpec]:
+    """The processes of one site: they differ only in their names."""
+    site = topology.sites[name]
+    listen = tuple(_listener(entry, topology, name, run_dir) for entry in tree.listen(topology, name))
+    parent_url, parent_listener = _dialled(topology, name, run_dir)
+    has_tcp = any(url.startswith("tcp:") for url in [parent_url, *(listener.bind for listener in listen)])
+    spec = SiteSpec(
+        federation=topology.name,
+        fqcn="",
+        site=name,
+        role=tree.role(topology, name),
+        root=tree.root(topology),
+        host=site.host,
+        launcher=topology.hosts[site.host].launcher,
+        kind=tree.launcher_kind(topology, name),
+        run_dir=run_dir,
+        config=topology.cell_config(),
+        parent=tree.fqcn(topology, site.parent, site.parent) if site.parent else "",
+        parent_url=parent_url,
+        parent_listener=parent_listener,
+        listen=listen,
+        children=tuple(_tcp_children(topology, name)),
+        security=topology.security.mode,
+        keys=_keys(topology, run_dir) if has_tcp else "",
+        trusted_network=topology.security.trusted_network,
+        run=site.run,
+        args=site.args,
+        env=site.env,
+        secrets=site.secrets,
+        resources=Resources(**site.resources.model_dump()),
+        restart=Restart(**site.restart.model_dump()),
+        exports=site.exports,
+        allow=site.allow,
+    )
+    for instance in tree.instances(topology, name):
+        yield replace(spec, fqcn=tree.fqcn(topology, name, instance))
+
+
+def _listener(entry: Listen, topology: Topology, name: str, run_dir: str) -> Listener:
+    return Listener(_url(entry.endpoint, topology, name, run_dir), entry.advertise)
+
+
+def _dialled(topology: Topology, name: str, run_dir: str) -> tuple[str, int]:
+    """The URL that a site dials, and which of its parent's listeners that is."""
+    parent, dialled = topology.sites[name].parent, tree.dialled(topology, name)
+    if parent is None or dialled is None:
+        return "", 0
+    index, endpoint = dialled
+    return _url(endpoint, topology, parent, run_dir), index
+
+
+def _url(endpoint: Endpoint, topology: Topology, name: str, run_dir: str) -> str:
+    """An endpoint of site `name`; an automatic one becomes a file in the run folder."""
+    if endpoint.scheme != AUTO:
+        return str(endpoint)
+    file = socket_file(run_dir, tree.fqcn(topology, name, name))
+    if (size := len(file.encode())) > MAX_IPC_PATH:
+        raise TopologyError(
+            f"the path of its Unix socket has {size} bytes, more than {MAX_IPC_PATH}: {file}",
+            field=f"sites.{name}.listen",
+            remedy="use a shorter run folder",
+        )
+    return f"ipc://{file}"
+
+
+def _tcp_children(topology: Topology, name: str) -> Iterator[str]:
+    for child in tree.children(topology, name):
+        dialled = tree.dialled(topology, child)
+        if dialled and dialled[1].is_tcp:
+            yield from (tree.fqcn(topology, child, each) for each in tree.instances(topology, child))
+
+
+def _keys(topology: Topology, run_dir: str) -> str:
+    security = topology.security
+    if security.mode == "none" or not security.keys:
+        return ""
+    return f"{run_dir}/keys" if security.keys == AUTO else security.keys

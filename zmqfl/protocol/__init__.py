@@ -1,0 +1,1 @@
+"""The protocol floor: machines without I/O."""

@@ -1,0 +1,224 @@
+"""The sockets of a cell: a context, listeners (ROUTER) and the two connections to the parent (DEALER).
+
+Options follow the reference "channels-and-zeromq" C8. Times of libzmq are whole milliseconds.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import socket as unix
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from zmqfl.config import KIB, CellConfig
+from zmqfl.errors import UserError
+from zmqfl.transport.authentication import domain_of, enforce
+from zmqfl.transport.endpoint import Endpoint
+from zmqfl.transport.keys import Keys
+from zmqfl.wire.messages import MAX_HEADER, Lane
+
+Context = zmq.Context[zmq.Socket[bytes]]
+Socket = zmq.Socket[bytes]
+
+HWM: Final = {Lane.CONTROL: 64, Lane.BULK: 2}
+"""Messages per connection inside libzmq, a backstop: budgets and credit are what holds memory.
+Bulk: two segments keep a link busy while the next one is made."""
+FRAME_ROOM: Final = 64 * KIB
+"""Bytes by which a frame may exceed the longest segment or header; libzmq cuts the connection above it."""
+HANDSHAKE: Final = 5.0
+"""Seconds until a connection that does not prove itself is dropped (libzmq: 30): it costs memory meanwhile."""
+MIN_TIMEOUT: Final = 1.0
+"""Seconds of silence that a busy machine is always forgiven."""
+MISSED_BEATS: Final = 3
+"""Heartbeats without an answer after which the control connection is broken."""
+MAX_NOFILE: Final = 1 << 20
+"""Some hosts allow a billion descriptors; programs that close them all in a loop would never start."""
+
+
+def raise_nofile() -> int:
+    """Allow this process as many descriptors as it may have (one per connection). Returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_NOFILE if hard == resource.RLIM_INFINITY else min(hard, MAX_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
+
+
+def open_context(config: CellConfig) -> Context:
+    """A context for one cell, never shared: whoever terminates it ends all its sockets."""
+    raise_nofile()
+    context: Context = zmq.Context(io_threads=config.io_threads)
+    context.set(zmq.BLOCKY, 0)  # a forgotten socket must not hang the exit of the process
+    return context
+
+
+def open_listener(
+    context: Context, endpoint: Endpoint, config: CellConfig, keys: Keys | None, *, trusted_network: bool = False
+) -> tuple[Socket, Endpoint]:
+    """Bind a ROUTER for the children; returns it and where it listens (the port that was free).
+
+    `keys`: children must prove theirs (CURVE); None: `domain_of` says who may come. The `ZapAnswerer` must have that
+    domain. Close it with `close_listener`. Raises `UserError` where it cannot be bound.
+    """
+    router = context.socket(zmq.ROUTER)
+    try:
+        _set_common(router, endpoint, config)
+        router.router_mandatory = True
+        router.sndhwm = HWM[Lane.CONTROL]
+        router.handshake_ivl = _ms(HANDSHAKE)
+        # One socket, both lanes: the more patient one rules here. A child names its own time-out for each lane (TTL).
+        _set_heartbeat(router, config.heartbeat, config.bulk_heartbeat_timeout)
+        enforce(router, domain_of(endpoint, keys, trusted_network), keys)
+        if endpoint.is_ipc:
+            with _reserved(Path(endpoint.path)):
+                _bind(router, endpoint)
+        else:
+            _bind(router, endpoint)
+    except BaseException:
+        router.close(linger=0)
+        raise
+    return router, _bound(router, endpoint)
+
+
+def close_listener(router: Socket, endpoint: Endpoint, linger: float = 0.0) -> None:
+    """Close it, giving what is queued `linger` seconds, and remove its ipc file: libzmq leaves it behind."""
+    if router.closed:
+        return
+    if endpoint.is_ipc:  # before the close: afterwards it may be somebody else's
+        Path(endpoint.path).unlink(missing_ok=True)
+    router.close(linger=_ms(linger))
+
+
+def open_dealer(context: Context, endpoint: Endpoint, lane: Lane, config: CellConfig, keys: Keys | None) -> Socket:
+    """Dial the parent for one lane; returns at once, libzmq tries until it is there.
+
+    `keys`: prove ours, and accept only a parent with the pinned key. Attach a `Monitor` to learn how it goes.
+    Raises `UserError` when the address cannot be dialled at all.
+    """
+    dealer = context.socket(zmq.DEALER)
+    try:
+        _set_common(dealer, endpoint, config)
+        dealer.immediate = True
+        dealer.sndhwm = HWM[lane]
+        dealer.reconnect_ivl = _ms(config.reconnect_min)
+        dealer.reconnect_ivl_max = _ms(config.reconnect_max)
+        _set_heartbeat(dealer, config.heartbeat, heartbeat_timeout(lane, config))
+        if keys is not None:
+            if keys.parent_public is None:
+                remedy = f"give {keys.name} the public key of its parent"
+                raise UserError(f"cannot dial {endpoint}: the key of the parent is not known", remedy=remedy)
+            dealer.curve_serverkey = keys.parent_public
+            dealer.curve_publickey, dealer.curve_secretkey = keys.public, keys.secret
+        _dial(dealer, endpoint)
+    except BaseException:
+        dealer.close(linger=0)
+        raise
+    return dealer
+
+
+def redial(dealer: Socket, endpoint: Endpoint) -> None:
+    """Make the connection anew, and drop what is queued in the old one: after a refusal libzmq never tries again."""
+    dealer.disconnect(str(endpoint))
+    _dial(dealer, endpoint)
+
+
+def heartbeat_timeout(lane: Lane, config: CellConfig) -> float:
+    """Seconds of silence that end a connection of this lane."""
+    if lane is Lane.BULK:
+        return config.bulk_heartbeat_timeout
+    return max(MIN_TIMEOUT, min(MISSED_BEATS * config.heartbeat, config.dead_after))
+
+
+def _set_common(socket: Socket, endpoint: Endpoint, config: CellConfig) -> None:
+    socket.linger = 0  # whoever closes it on purpose says otherwise
+    socket.rcvhwm = HWM[Lane.CONTROL]
+    socket.maxmsgsize = max(config.segment, MAX_HEADER) + FRAME_ROOM
+    socket.ipv6 = endpoint.is_ipv6
+
+
+def _set_heartbeat(socket: Socket, interval: float, timeout: float) -> None:
+    socket.heartbeat_ivl = _ms(interval)
+    socket.heartbeat_timeout = socket.heartbeat_ttl = _ms(timeout)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000)) if seconds else 0
+
+
+def _dial(dealer: Socket, endpoint: Endpoint) -> None:
+    if not endpoint.is_ipc and (endpoint.host == "*" or not endpoint.port):
+        raise UserError(f"nobody can dial {endpoint}", remedy="name the host and the port of the parent")
+    dealer.connect(str(endpoint))
+
+
+_BIND_ERRORS: Final = {
+    errno.EADDRINUSE: ("the port is taken", "stop who has it, or give another port"),
+    errno.EACCES: ("not permitted", "give a port above 1023, or a folder that you may write to"),
+    errno.ENODEV: ("this machine has no such interface", "give one of its IP addresses, or * for all"),
+    errno.EADDRNOTAVAIL: ("this machine has no such address", "give one of its IP addresses, or * for all"),
+}
+
+
+def _bind(router: Socket, endpoint: Endpoint) -> None:
+    try:
+        router.bind(str(endpoint))
+    except zmq.ZMQError as error:
+        problem, remedy = _BIND_ERRORS.get(error.errno or 0, (str(error), ""))
+        raise UserError(f"cannot listen at {endpoint}: {problem}", remedy=remedy) from None
+
+
+def _bound(router: Socket, endpoint: Endpoint) -> Endpoint:
+    if endpoint.is_ipc:
+        return endpoint
+    return replace(endpoint, port=int(router.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]))
+
+
+@contextmanager
+def _reserved(path: Path) -> Iterator[None]:
+    """Hold `path` free for a bind: libzmq would silently take it from a live listener.
+
+    Makes the folder (0700). Raises `UserError` if somebody listens there, or others may enter the folder.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        remedy = "give a path in a folder of your own"
+        raise UserError(f"cannot use the folder {path.parent}: {error.strerror}", remedy=remedy) from None
+    try:
+        status = os.fstat(folder)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            remedy = f"chmod 700 {path.parent}, or give a path in a folder of your own"
+            raise UserError(f"cannot listen at ipc://{path}: others may enter its folder", remedy=remedy)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # between the look and the bind; released with the descriptor
+        _remove_stale(path)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _remove_stale(path: Path) -> None:
+    if not os.path.lexists(path):
+        return
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        raise UserError(f"cannot listen at ipc://{path}: there is a file", remedy="remove it, or give another path")
+    if _is_alive(path):
+        raise UserError(f"cannot listen at ipc://{path}: a cell is listening there", remedy="stop it first")
+    path.unlink()
+
+
+def _is_alive(path: Path) -> bool:
+    with unix.socket(unix.AF_UNIX, unix.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        # EAGAIN means that its backlog is full: alive. Only a refusal says that nobody listens.
+        return probe.connect_ex(str(path)) != errno.ECONNREFUSED

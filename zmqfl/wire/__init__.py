@@ -1,0 +1,1 @@
+"""The wire floor: values to frames and back."""
