@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from pydantic_core import ErrorDetails
 
 from tests.topology.conftest import Problems
+from zmqfl.topology.explain import _explain
+from zmqfl.topology.source import Node
 
 GOOD = """\
 version: 1
@@ -29,10 +32,11 @@ ROWS = [
     ("name: fl", "name: 3", "2: name: must be text, not 3; put it in quotes"),
     ("name: fl", "name: true", "2: name: must be text, not true; put it in quotes"),
     ("name: fl", "name: [x]", "2: name: must be text, not a list"),
+    ("name: fl", "name: {x: y}", "2: name: must be text, not a mapping"),
     ("name: fl", "name:", "2: name: must be text, not nothing"),
     ("name: fl", "nmae: fl\nname: fl", "2: nmae: unknown key; did you mean 'name'?"),
-    ("name: fl", "q: 3\nname: fl", "2: q: unknown key; there is: "
-     "defaults, extends, hosts, launchers, name, security, settings, sites, timing, version"),
+    ("name: fl", "q: 3\nname: fl", ("2: q: unknown key; there is: "
+     "defaults, extends, hosts, launchers, name, security, settings, sites, timing, version")),
     ("{kind: local}", "{kind: local, user: fl}", "3: launchers.local.user: unknown key; there is: kind"),
     ("{kind: external}", "{kind: external, nots: x}", "3: launchers.self.nots: unknown key; did you mean 'note'?"),
     ("{kind: external}", "{kind: slurm, queue: gpu}",
@@ -44,8 +48,8 @@ ROWS = [
     ("self:", "Self:", f"3: launchers.Self: 'Self' {NO_NAME}"),
     ("localhost: {}", "localhost: {adress: x}", "4: hosts.localhost.adress: unknown key; did you mean 'address'?"),
     ("localhost: {}", "localhost: {address: 'x:1'}",
-     "4: hosts.localhost.address: 'x:1' is no host name or IP address; "
-     "give what other machines know this host by, without a port"),
+     ("4: hosts.localhost.address: 'x:1' is no host name or IP address; "
+     "give what other machines know this host by, without a port")),
     ("mode: curve", "mode: curv", "5: security.mode: must be 'curve' or 'none', not 'curv'"),
     ("mode: curve", "trusted_network: yes", "5: security.trusted_network: must be true or false, not 'yes'"),
     ("mode: curve", "key: x", "5: security.key: unknown key; did you mean 'keys'?"),
@@ -75,23 +79,25 @@ ROWS = [
     ("site: {", "site: {env: {A-B: x}, ",
      "10: sites.site.env.A-B: 'A-B' is no name of a variable; use letters, digits and _, no digit first"),
     ("site: {", "site: {secrets: {A: hunter2}, ",
-     "10: sites.site.secrets.A: 'hunter2' is no reference; "
-     "write file:PATH, env:NAME or credential:NAME, never the secret itself"),
+     ("10: sites.site.secrets.A: the value is no reference; "
+     "write file:PATH, env:NAME or credential:NAME, never the secret itself")),
     ("site: {", "site: {resources: {gpu: 1}, ", "10: sites.site.resources.gpu: unknown key; did you mean 'gpus'?"),
     ("site: {", "site: {resources: {memory: 8 GB}, ",
      "10: sites.site.resources.memory: '8 GB' is no amount of memory; write for example 512M or 8G"),
     ("site: {", "site: {restart: {polic: x}, ", "10: sites.site.restart.polic: unknown key; did you mean 'policy'?"),
     ("site: {", "site: {restart: {policy: yes}, ",
      "10: sites.site.restart.policy: must be 'never', 'on-failure' or 'always', not 'yes'"),
-    ("site: {", "site: {exports: [data], ", "10: sites.site.exports.0: 'data' is no absolute path; begin it with / or ~"),
+    ("site: {", "site: {exports: [data], ",
+     "10: sites.site.exports.0: 'data' is no absolute path; begin it with / or ~"),
     ("site: {", "site: {run: '', ", "10: sites.site.run: is empty; leave `run` out for a bare cell"),
-    ("site: {", "site: {run: \"echo 'x\", ", "10: sites.site.run: is no command line: No closing quotation; mend the quotes"),
+    ("site: {", "site: {run: \"echo 'x\", ",
+     "10: sites.site.run: is no command line: No closing quotation; mend the quotes"),
     ("bind: auto", "bind: 8102", "9: sites.server.listen.0.bind: must be text, not 8102; put it in quotes"),
-    ("bind: auto", "bind: '8102'", "9: sites.server.listen.0.bind: '8102' is not an address; "
-     "write tcp://IP:PORT, ipc:///PATH or auto"),
+    ("bind: auto", "bind: '8102'", ("9: sites.server.listen.0.bind: '8102' is not an address; "
+     "write tcp://IP:PORT, ipc:///PATH or auto")),
     ("bind: auto", "bind: 'tcp://*:1', advertise: 'tcp://*:1'",
-     "9: sites.server.listen.0.advertise: nobody can dial 'tcp://*:1' from outside; "
-     "write tcp://NAME:PORT as the children see it"),
+     ("9: sites.server.listen.0.advertise: nobody can dial 'tcp://*:1' from outside; "
+     "write tcp://NAME:PORT as the children see it")),
     ("bind: auto", "advertise: 'tcp://h:1'", "9: sites.server.listen.0.bind: is missing; add it"),
     ("[{bind: auto}]", "auto", "9: sites.server.listen: must be a list, not 'auto'"),
     ("[{bind: auto}]", "[auto]", "9: sites.server.listen.0: must be a mapping, not 'auto'"),
@@ -116,11 +122,13 @@ def test_no_sites(problems: Problems) -> None:
     assert problems("name: fl") == ["t.yaml:1: version: is missing; add it", "t.yaml:1: sites: is missing; add it"]
 
 
-def test_half_a_surrogate_is_refused(problems: Problems) -> None:
-    (line,) = problems(GOOD.replace("name: fl", 'name: "\\ud800"'))
-    assert "JSON" not in line
-
-
 def test_all_mistakes_are_told_in_the_order_of_lines(problems: Problems) -> None:
     text = GOOD.replace("version: 1", "version: 2").replace("curve", "none!").replace("parent: server", "parent: 1")
     assert [line.split(": ")[1] for line in problems(text)] == ["version", "security.mode", "sites.site.parent"]
+
+
+def test_an_error_that_pydantic_may_invent_is_passed_on() -> None:
+    """Each kind that can occur now has words above; the next version of pydantic may know one more."""
+    root = Node({"name": Node("fl", "t.yaml", 2, "name")}, "t.yaml", 1, "")
+    details: ErrorDetails = {"type": "new_kind", "loc": ("name",), "msg": "Input is odd", "input": "fl"}
+    assert _explain(root, details).line() == "t.yaml:2: name: Input is odd; see conf/topology.schema.json"

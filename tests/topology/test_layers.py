@@ -50,13 +50,20 @@ def test_an_error_names_the_file_it_stands_in(problems: Problems, tmp_path: Path
     [
         ("extends: 3", "t.yaml:1: extends: must be the path of a file; write `extends: base.yaml`"),
         ("extends: none.yaml", "t.yaml:1: extends: no file 'none.yaml'; give a path relative to this file"),
+        ("extends: ~no-such-user/x", "t.yaml:1: extends: no file '~no-such-user/x'; give a path relative to this file"),
+        ("extends: knot.yaml", "t.yaml:1: extends: no file 'knot.yaml'; give a path relative to this file"),
+        (f"extends: {'x' * 300}", f"t.yaml:1: extends: no file '{'x' * 300}'; give a path relative to this file"),
         ("extends: t.yaml", "t.yaml:1: extends: t.yaml extends this file in turn; end the circle"),
         ("extends: loop.yaml", "loop.yaml:1: extends: t.yaml extends this file in turn; end the circle"),
-        ("extends: bad.yaml", "bad.yaml:1: is not valid YAML: mapping values are not allowed here; mend the syntax there"),
+        (
+            "extends: bad.yaml",
+            "bad.yaml:1: is not valid YAML: mapping values are not allowed here; mend the syntax there",
+        ),
     ],
 )
 def test_bad_extends(problems: Problems, tmp_path: Path, text: str, line: str) -> None:
     (tmp_path / "loop.yaml").write_text("extends: t.yaml")
+    (tmp_path / "knot.yaml").symlink_to("knot.yaml")
     (tmp_path / "bad.yaml").write_text("a: b: c")
     assert problems(text) == [line]
 
@@ -75,7 +82,7 @@ def test_overrides(load_text: Load) -> None:
         "timing={dead_after: 5}",
         "hosts.localhost.address=fl.example.org",  # the default, which the file leaves out
         "security.keys=here",
-        "security.keys=k",  # the last one wins
+        "security={keys: k}",  # the last one wins
         PORT="8102",
     )
     assert topology.sites["site"].count == 4
@@ -93,13 +100,22 @@ def test_overrides(load_text: Load) -> None:
         ("sites.sight.count=4", "--set sites.sight.count=4: sites.sight: no site 'sight'; did you mean 'site'?"),
         ("sites.site.cuont=4", "--set sites.site.cuont=4: sites.site.cuont: unknown key; did you mean 'count'?"),
         ("sites.site.count=x", "--set sites.site.count=x: sites.site.count: must be a whole number, not 'x'"),
-        ("sites.server.listen.1.bind=auto", "--set sites.server.listen.1.bind=auto: sites.server.listen.1: "
-         "the list has 1 items; count from 0"),
-        ("sites.server.listen.x=auto", "--set sites.server.listen.x=auto: sites.server.listen.x: "
-         "the list has 1 items; count from 0"),
+        (
+            "sites.server.listen.1.bind=auto",
+            "--set sites.server.listen.1.bind=auto: sites.server.listen.1: the list has 1 items; count from 0",
+        ),
+        (
+            "sites.server.listen.x=auto",
+            "--set sites.server.listen.x=auto: sites.server.listen.x: the list has 1 items; count from 0",
+        ),
         ("name.x=y", "--set name.x=y: name.x: name is no mapping; set it as a whole"),
         ("sites.site", "--set sites.site: is no setting; write a.b.c=VALUE"),
         ("sites..site=1", "--set sites..site=1: is no setting; write a.b.c=VALUE"),
+        ("extends=x.yaml", "--set extends=x.yaml: is no setting; write a.b.c=VALUE"),
+        (
+            "sites.site={parent: server, cuont: 1}",
+            "--set sites.site={parent: server, cuont: 1}: sites.site.cuont: unknown key; did you mean 'count'?",
+        ),
         ("name=${X}", "--set name=${X}:1: name: the variable X is not set; set it, or write ${X:-default}"),
     ],
 )
@@ -115,4 +131,6 @@ def test_defaults_go_under_every_site(load_text: Load) -> None:
 
 
 def test_a_mistake_in_defaults_is_told_once(problems: Problems) -> None:
-    assert problems(BASE + "defaults: {env: {A: 1}}") == ["t.yaml:7: defaults.env.A: must be text, not 1; put it in quotes"]
+    assert problems(BASE + "defaults: {env: {A: 1}}") == [
+        "t.yaml:7: defaults.env.A: must be text, not 1; put it in quotes"
+    ]

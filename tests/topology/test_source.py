@@ -10,7 +10,7 @@ from zmqfl.errors import TopologyErrors
 from zmqfl.topology import source
 from zmqfl.topology.source import Node, read_file, read_text
 
-ENVIRON = {"HOME": "/home/fl", "EMPTY": "", "N": "4", "SYNTAX": "[b, c]"}
+ENVIRON = {"HOME": "/home/fl", "EMPTY": "", "N": "4", "SYNTAX": "[b, c]", "LATIN": "caf\udce9"}
 
 VALUES = {
     "a: 4": 4,
@@ -55,7 +55,9 @@ def test_a_value_means(text: str) -> None:
     assert read_text(text, "f", ENVIRON).plain() == {"a": VALUES[text]}
 
 
-BOMB = "a: &a [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join(['*a' + str(i - 1) if i else '*a'] * 9)}]\n" for i in range(9))
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join(['*a' + str(i - 1) if i else '*a'] * 9)}]\n" for i in range(9)
+)
 
 BAD = {
     "a: ${NONE}": "f:1: a: the variable NONE is not set; set it, or write ${NONE:-default}",
@@ -66,6 +68,10 @@ BAD = {
     "b: {true: x}": "f:1: b: a key must be text, not true; put it in quotes",
     "? [a]\n: x": "f:1: a key must be text, not a list or mapping; put it in quotes",
     "b: &b {a: 1}\nc: {<<: *b}": "f:2: c: merge keys are not read; use `defaults:` or `extends:`",
+    'a: "x\\0"': "f:1: a: the character '\\x00' cannot be used; remove it",
+    'a: ["\\ud800"]': "f:1: a.0: the character '\\ud800' cannot be used; remove it",
+    '"x\\0": a': "f:1: the character '\\x00' cannot be used; remove it",
+    "a: ${LATIN}": "f:1: a: the character '\\udce9' cannot be used; remove it",
     "a: !!int x": "f:1: a: the tag tag:yaml.org,2002:int is not read; remove it",
     "a: !!python/name:os.system": "f:1: a: the tag tag:yaml.org,2002:python/name:os.system is not read; remove it",
     "a: !secret [x]": "f:1: a: the tag !secret is not read; remove it",
@@ -114,7 +120,7 @@ FILES: dict[str, tuple[bytes | None, str]] = {
     "a list": (b"- a\n", "holds no mapping; write `key: value` lines"),
     "a scalar": (b"hello\n", "holds no mapping; write `key: value` lines"),
     "binary": (b"\x7fELF\xff\xfe\x00", "is not UTF-8 text; give a YAML file"),
-    "huge": (b"#" * (source.MAX_BYTES + 1), "has 1048577 bytes, more than 1048576; is it a YAML file?"),
+    "huge": (b"#" * (source.MAX_BYTES + 1), "has more than 1048576 bytes; is it a YAML file?"),
 }
 
 

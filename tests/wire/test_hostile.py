@@ -52,6 +52,13 @@ def nested_dtype(levels: int) -> bytes:
     return array(dtype)
 
 
+def nested_descr(levels: int) -> object:
+    descr: object = "<f8"
+    for _ in range(levels):
+        descr = [["a", descr]]
+    return descr
+
+
 def msgpack_numpy(**changes: object) -> bytes:
     form = {"nd": True, "type": "<f8", "kind": b"", "shape": [2], "data": bytes(16)} | changes
     body: bytes = packb({key.encode(): value for key, value in form.items() if value is not None})
@@ -60,6 +67,7 @@ def msgpack_numpy(**changes: object) -> bytes:
 
 PICKLE = b"cbuiltins\nexec\n(S'import sys; sys.pwned = True'\ntR."
 LONG = MAX_NUMBER_BYTES + 1
+WRONG: list[list[Any]] = [[], [None], [[]], [{}] * 2, [1.5] * 4, [None] * 5, [1] * 12]
 
 BODIES: dict[str, bytes] = {
     "empty": b"",
@@ -163,10 +171,51 @@ BODIES: dict[str, bytes] = {
     **{
         f"dtype {dtype!r}": array(dtype, [1])
         for dtype in (
-            *("|O", "O", "O8", "object", "<O8", "|O8", "V0", "|V0", "S0", "|S0", "<U0", "f8", "=f8", "<f7", "|i8", "<i1"),
-            *("float64", "f8,i4", "(2,)f8", "2f8", "(2,)O", "f8, O", "T", "StringDType", "<c1", "<f999999999", "<?1", ""),
+            *(
+                "|O",
+                "O",
+                "O8",
+                "object",
+                "<O8",
+                "|O8",
+                "V0",
+                "|V0",
+                "S0",
+                "|S0",
+                "<U0",
+                "f8",
+                "=f8",
+                "<f7",
+                "|i8",
+                "<i1",
+            ),
+            *(
+                "float64",
+                "f8,i4",
+                "(2,)f8",
+                "2f8",
+                "(2,)O",
+                "f8, O",
+                "T",
+                "StringDType",
+                "<c1",
+                "<f999999999",
+                "<?1",
+                "",
+            ),
             *("<U999999999", "|V2147483648", "|V999999999999", "M8[1000000000Y]", "<M8[1000000000Y]", "<M8[0s]"),
-            *("<M8[D/7]", "<M8[]", "<M8[xx]", "<M8[s]\n", "<m8[generic]", "<M4[s]", "int64", "ulong", "bfloat17", "finfo"),
+            *(
+                "<M8[D/7]",
+                "<M8[]",
+                "<M8[xx]",
+                "<M8[s]\n",
+                "<m8[generic]",
+                "<M4[s]",
+                "int64",
+                "ulong",
+                "bfloat17",
+                "finfo",
+            ),
             *(None, 1, b"<f8", {"names": ["a"], "formats": ["O"]}, ["<f8", [2]]),
         )
     },
@@ -203,6 +252,7 @@ BODIES: dict[str, bytes] = {
     "msgpack-numpy: object by name": msgpack_numpy(type="object"),
     "msgpack-numpy: kind as text": msgpack_numpy(kind="V"),
     "msgpack-numpy: unhashable kind": msgpack_numpy(kind=[b"V"]),
+    "msgpack-numpy: fields too deep": msgpack_numpy(type=nested_descr(17), kind=b"V", shape=[1], data=bytes(8)),
     "msgpack-numpy: no fields": msgpack_numpy(type=[], kind=b"V", shape=[2**40], data=b""),
     "msgpack-numpy: field without a type": msgpack_numpy(type=[["a"]], kind=b"V"),
     "msgpack-numpy: field with a title": msgpack_numpy(type=[[["t", "a"], "<f8"]], kind=b"V"),
@@ -227,7 +277,7 @@ BODIES: dict[str, bytes] = {
         f"{tag.name} with {len(arguments)} of {arguments[:1]}": marked(tag, *arguments)
         for tag in Tag
         if tag not in (Tag.TUPLE, Tag.SET, Tag.FROZENSET, Tag.DICT)
-        for arguments in ([], [None], [[]], [{}] * 2, [1.5] * 4, [None] * 5, [1] * 12)
+        for arguments in WRONG
     },
 }
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from tests.wire.values import assert_same, bounded, examples, values
 from zmqfl.errors import DecodeError, EncodeError
 from zmqfl.wire.payload import MAX_FRAMES, decode, encode
+from zmqfl.wire.tags import MARKS, Tag
 
 
 @pytest.mark.parametrize("value", examples, ids=lambda value: type(value).__name__)
@@ -124,7 +125,13 @@ def test_errors_name_the_type_and_the_place() -> None:
         encode({"w": [1, 2, 3, object()]})
     (body,) = encode({"w": [1, (2, np.zeros(4, "<M8[s]"))]})
     with pytest.raises(DecodeError, match=r"payload\['w'\]\[1\]\[1\]: dtype '<O8\[s\]' is not accepted"):
-        decode([body.replace(b"<M8", b"<O8")])
+        decode([bytes(body).replace(b"<M8", b"<O8")])
+
+
+def test_what_a_peer_sent_is_not_quoted_at_length() -> None:
+    with pytest.raises(DecodeError) as error:
+        decode([msgpack.packb({"k" * 10_000: [MARKS[Tag.DATE], "x" * 10_000]})])
+    assert len(str(error.value)) < 400
 
 
 def test_the_cause_of_an_error_is_kept() -> None:
@@ -140,5 +147,6 @@ def test_the_cause_of_an_error_is_kept() -> None:
 
 
 def test_neither_blosc2_nor_ml_dtypes_is_imported() -> None:
-    code = "import sys, zmqfl.wire.payload, zmqfl.wire.compression; sys.exit('blosc2' in sys.modules or 'ml_dtypes' in sys.modules)"
+    imports = "import sys, zmqfl.wire.payload, zmqfl.wire.compression"
+    code = f"{imports}; sys.exit(bool({{'blosc2', 'ml_dtypes'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -176,7 +176,9 @@ class Workers:
 
     def __repr__(self) -> str:
         now = self.statistics()
-        return f"<Workers {self.name} {now.threads} threads, {now.idle} idle, {now.blocked} blocked, {now.queued} queued>"
+        return (
+            f"<Workers {self.name} {now.threads} threads, {now.idle} idle, {now.blocked} blocked, {now.queued} queued>"
+        )
 
     # -- for workers -----------------------------------------------------------------------------------------------
 
@@ -255,7 +257,9 @@ class Workers:
 
     def _start(self, job: _Job) -> bool:
         worker = _Worker(self, job)
-        thread = threading.Thread(target=self._work, args=(worker,), name=f"{self.name}-{next(self._numbers)}", daemon=True)
+        thread = threading.Thread(
+            target=self._work, args=(worker,), name=f"{self.name}-{next(self._numbers)}", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError as error:

@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from zmqfl.config import CellConfig
 from zmqfl.errors import TopologyError
@@ -114,11 +114,12 @@ class SiteSpec:
         return replace(self, parent_url=self.parent_url.removesuffix("*") + port)
 
     def key_files(self) -> tuple[str, ...]:
-        """The key files that it reads: its own secret, the public keys of its neighbours. Empty without CURVE."""
+        """The key files that it reads: its own secret, its and its neighbours' public keys. Empty without CURVE."""
         if not self.keys:
             return ()
-        neighbours = [*([self.parent] if self.parent_url.startswith("tcp:") else []), *self.children]
-        return secret_key(self.keys, self.fqcn), *(public_key(self.keys, name) for name in neighbours)
+        parent = [self.parent] if self.parent_url.startswith("tcp:") else []
+        known = [self.fqcn, *parent, *self.children]
+        return secret_key(self.keys, self.fqcn), *(public_key(self.keys, name) for name in known)
 
     def to_json(self) -> str:
         """As text for `from_json`."""
@@ -127,11 +128,11 @@ class SiteSpec:
     @classmethod
     def from_json(cls, text: str, file: str = "") -> SiteSpec:
         """Read what `to_json` wrote; `file` is for messages. Raises `TopologyError` for anything else."""
-        remedy = "write it with `zmqfl up --dry-run` or `zmqfl kit`"
+        remedy = "let `zmqfl up` or `zmqfl kit` write it"
         try:
             spec: SiteSpec = _read(cls, json.loads(text), "")
             return spec
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TopologyError(f"is not JSON: {error}", file=file, remedy=remedy) from None
         except TopologyError as error:
             raise TopologyError(error.problem, file=file, field=error.field, remedy=error.remedy or remedy) from None
@@ -173,26 +174,35 @@ def _read(kind: type[Any], value: object, place: str) -> Any:
     for each in fields(kind):
         if each.name not in value and each.default is MISSING and each.default_factory is MISSING:
             raise TopologyError("is missing", field=_join(place, each.name))
-    return kind(**{name: _value(hints[name], item, _join(place, name)) for name, item in value.items()})
+    values = {name: _value(hints[name], item, _join(place, name)) for name, item in value.items()}
+    try:
+        return kind(**values)
+    except TopologyError as error:  # CellConfig checks its values itself
+        raise TopologyError(error.problem, field=_join(place, error.field), remedy=error.remedy) from None
 
 
 def _value(kind: Any, value: object, place: str) -> Any:
+    """`value` as what a type hint says; no conversions but int to float."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if is_dataclass(kind) and isinstance(kind, type):
-        return _read(kind, value, place)
-    if origin is UnionType and NoneType in arguments:
+    if origin is UnionType:  # `X | None`
         return None if value is None else _value(arguments[0], value, place)
-    if origin is tuple and isinstance(value, list):
+    if origin is Literal:
+        wanted, fits = f"one of {', '.join(arguments)}", value in arguments
+    elif origin is tuple:
+        wanted, fits = "a list", isinstance(value, list)
+    elif origin is dict:
+        wanted, fits = "a mapping", isinstance(value, dict)
+    elif is_dataclass(kind):
+        return _read(cast("type[Any]", kind), value, place)
+    else:
+        wanted, fits = kind.__name__, type(value) is kind or (kind is float and type(value) is int)
+    if not fits:
+        raise TopologyError(f"must be {wanted}, not {value!r}", field=place)
+    if isinstance(value, list):
         return tuple(_value(arguments[0], item, f"{place}.{i}") for i, item in enumerate(value))
-    if origin is dict and isinstance(value, dict):
+    if isinstance(value, dict):
         return {key: _value(arguments[1], item, _join(place, key)) for key, item in value.items()}
-    if origin is Literal and value in arguments:
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is kind:
-        return value
-    raise TopologyError(f"must be {getattr(kind, '__name__', kind)}, not {value!r}", field=place)
+    return float(cast("int", value)) if kind is float else value
 
 
 def _join(place: str, name: str) -> str:

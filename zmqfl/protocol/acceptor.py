@@ -146,7 +146,7 @@ class Acceptor:
         return [PeerChanged(link.fqcn, PeerState.SUSPECTED, link.instance, "connection lost")]
 
     def end(self, fqcn: str, reason: str, now: float, bye: ByeReason | None = None) -> list[Command]:
-        """The child is gone: it said so, a launcher saw its exit, its key was revoked, or it was silent for too long."""
+        """The child is gone: it said so, a launcher saw its exit, its key was revoked, or it was silent too long."""
         link = self.children.pop(fqcn, None)
         if link is None:
             return []

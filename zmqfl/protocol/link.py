@@ -119,7 +119,9 @@ class Link:
         return [Send(self.control, Packet(Beat.KIND, encode_header(beat), session=self.session))]
 
     def receive_beat(self, beat: Beat, now: float) -> None:
-        """Keep what the next beat echoes; measure the round trip when this one echoes our last."""
+        """Keep what the next beat echoes; measure the round trip when this one echoes our last. Number 0 is a touch."""
+        if not beat.number:
+            return
         self._beat_got = (beat.number, now)
         if beat.echo and beat.echo == self._beats:
             self.rtt = max(0.0, now - self._beat_sent - beat.held / 1000)

@@ -28,6 +28,7 @@ from dataclasses import replace
 from typing import Any
 
 from zmqfl.config import CellConfig
+from zmqfl.errors import CellReturnCode
 from zmqfl.fqcn import tree_is_below
 from zmqfl.protocol.acceptor import Acceptor, is_greeting
 from zmqfl.protocol.commands import Call, Command, Outcome, PeerChanged, PeerState, Post, Send
@@ -160,6 +161,18 @@ class Node:
         """The handler of an `Invoke` has ended."""
         return self._obey(self.responder.reply(call, outcome, now), now)
 
+    def refuse(self, call: Call, now: float) -> list[Command]:
+        """No worker can take the call of an `Invoke`: it was not executed."""
+        return self.reply(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, f"{self.fqcn} has no free worker"), now)
+
+    def touch(self) -> list[Command]:
+        """Something to each child: a send to a lost connection fails, which the monitor's event only hints at."""
+        beat = encode_header(Beat(0))
+        return [
+            Send(conn, Packet(Beat.KIND, beat, lane=lane, session=link.session))
+            for conn, (link, lane) in self.acceptor.bindings.items()
+        ]
+
     def connected(self, lane: Lane, now: float) -> list[Command]:
         """A lane to the parent works."""
         assert self.uplink is not None
@@ -211,6 +224,11 @@ class Node:
     def parent(self) -> str:
         """The name of the parent; "" for the root, or while there is no link to it."""
         return self.uplink.link.fqcn if self.uplink is not None and self.uplink.link is not None else ""
+
+    @property
+    def fence(self) -> int:
+        """The fence token of this start; 0 until a parent has issued it."""
+        return self._own_fence
 
     @property
     def is_bound(self) -> bool:
@@ -334,8 +352,6 @@ class Node:
                 commands = self._obey([PeerChanged(link.fqcn, PeerState.UP, link.instance)], now)
             if isinstance(message, Beat):
                 link.receive_beat(message, now)
-            elif isinstance(message, ByeAck):
-                link.control = None
         if isinstance(message, Welcome):
             self.fences.reset(message.fqcn, message.fence)  # the pinned parent's clock may have stepped back
         return commands + self._obey(self.uplink.receive(packet, _link_message(message), now), now)
@@ -351,7 +367,7 @@ class Node:
                 gone = self.acceptor.end(link.fqcn, bye.text or "it has stopped", now)
                 return [ack, *self._obey(gone, now)]
             case ByeAck():
-                link.control = None
+                return self._obey(self.acceptor.end(link.fqcn, "this cell has stopped", now), now)
         return []
 
     def _pass(self, conn: Conn, packet: Packet, now: float, user: str | None) -> list[Command]:
@@ -433,8 +449,11 @@ class Node:
     def _no_route(self, packet: Packet, targets: tuple[str, ...], now: float) -> list[Command]:
         # A cell that has just started does not know its children yet. Who was talking to them a moment ago (PATIENT)
         # should wait for them to come back; others want to hear at once that there is nobody.
+        # Neither does one that dials its parent for the first time: what is its own waits until it is through.
         young = now - self._born < self.config.dead_after
-        reason = ReturnReason.SUSPECTED if young and packet.flags & Flag.PATIENT else ReturnReason.UNREACHABLE
+        dialling = self.uplink is not None and not self.root and packet.route == (self.fqcn,)
+        wait = young and (packet.flags & Flag.PATIENT or dialling)
+        reason = ReturnReason.SUSPECTED if wait else ReturnReason.UNREACHABLE
         text = f"{self.fqcn} has no route to {', '.join(targets)}"
         return self._give_back(packet, targets, reason, text, now)
 

@@ -5,11 +5,13 @@
     greeting  WELCOME                   bound     the link is up; ATTACH when the bulk lane is connected
     greeting  no WELCOME in time        greeting  HELLO again, less and less often
     bound     bulk lane connected       bound     ATTACH; again until ATTACHED
+    bound     ATTACHED                  bound     the link is up with both lanes
     bound     RESET of our session      greeting  HELLO; the link is suspected
     bound     control lane lost         idle      the link is suspected
     any       BYE leaving               idle      the link is gone; BYE_ACK
     any       BYE refused               greeting  HELLO again after the longest pause
     any       BYE replaced              stopped   exit with status 75
+    any       BYE_ACK                   stopped   the link is gone: this cell has said BYE
     any       key refused (ZAP)         -         dial the lane again after a pause: libzmq never does
 
 The parent's name is pinned by our own; a WELCOME from another cell is a refusal.
@@ -115,10 +117,15 @@ class Uplink:
             case Attached() if self.link is not None and packet.session == self.link.session:
                 self._forget("attach")
                 self.link.bulk = up(Lane.BULK)
+                return [PeerChanged(self.link.fqcn, PeerState.UP, self.link.instance, "bulk lane attached")]
             case Reset() if self.link is not None and packet.session == self.link.session:
                 return [*self._suspect("the parent does not know our session", now), *self._greet(now)]
             case Bye():
                 return self._bye(packet.session, message, now)
+            case ByeAck() if self.link is not None and packet.session == self.link.session:
+                self.state = UplinkState.STOPPED
+                self._retry_at.clear()
+                return self._end("this cell has stopped", now)
         return []
 
     def handle_timeout(self, now: float) -> list[Command]:

@@ -22,6 +22,9 @@ from zmqfl.topology.endpoint import AUTO, Endpoint
 from zmqfl.topology.schema import TIMING, Listen, Topology
 from zmqfl.topology.source import Step
 
+MAX_SHOWN = 12
+"""Names in one message."""
+
 
 class Problem(NamedTuple):
     """What is wrong, at which path of the file, and what to do."""
@@ -40,11 +43,12 @@ def check(topology: Topology) -> list[Problem]:
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """A remedy for an unknown name: the one that was meant, or all."""
+    """A remedy for an unknown name: the one that was meant, or those that there are."""
     known = sorted(names)
     if close := difflib.get_close_matches(name, known, 1):
         return f"did you mean {close[0]!r}?"
-    return f"there is: {', '.join(known)}" if known else "there is none"
+    more = ", ..." if len(known) > MAX_SHOWN else ""
+    return f"there is: {', '.join(known[:MAX_SHOWN])}{more}" if known else "there is none"
 
 
 # ---------------------------------------------------------------------------------------------------------- references
@@ -82,12 +86,9 @@ def _settings(topology: Topology) -> Iterator[Problem]:
 
 
 def _setting_path(field: str) -> tuple[Step, ...]:
-    match field:
-        case "reconnect_min":
-            return "timing", "reconnect", 0
-        case "reconnect_max":
-            return "timing", "reconnect", 1
-    return ("timing" if field in TIMING else "settings"), field
+    if field == "reconnect_max":
+        return "timing", "reconnect", 1
+    return "timing" if field in TIMING else "settings", field
 
 
 # ---------------------------------------------------------------------------------------------------------------- tree

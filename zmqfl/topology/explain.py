@@ -14,6 +14,7 @@ from zmqfl.topology.checks import near
 from zmqfl.topology.schema import (
     LAUNCHERS,
     PATTERNS,
+    SECRET,
     Host,
     Listen,
     Model,
@@ -47,7 +48,7 @@ MODELS: dict[str, type[Model]] = {
 }
 """Key -> the model of its value, where the key alone says it."""
 
-LIMITS = {"greater_than": "above {gt}", "greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}"}
+LIMITS = {"greater_than": "above {gt:g}", "greater_than_equal": "at least {ge:g}", "less_than_equal": "at most {le:g}"}
 
 
 def validate(root: Node) -> Topology:
@@ -96,7 +97,9 @@ def _words(details: ErrorDetails) -> tuple[str, str]:
             return "has no `kind`", f"there is: {', '.join(LAUNCHERS)}"
         case "string_pattern_mismatch":
             problem, remedy = PATTERNS[context["pattern"]]
-            return f"{_shown(given)} {problem}", remedy
+            # What stands in place of a reference may be the secret itself.
+            shown = "the value" if context["pattern"] == SECRET else _shown(given)
+            return f"{shown} {problem}", remedy
         case "value_error":
             problem, _, remedy = str(context["error"]).partition("; ")
             return problem, remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,11 +44,11 @@ def _extended(path: Path, environ: Mapping[str, str], chain: tuple[Path, ...]) -
     if not isinstance(base.value, str):
         raise TopologyErrors([base.error("must be the path of a file", remedy="write `extends: base.yaml`")])
     chain = (*chain, path.resolve())
-    target = path.parent / Path(base.value).expanduser()
+    target = path.parent / os.path.expanduser(base.value)
+    if not os.path.isfile(target):
+        raise TopologyErrors([base.error(f"no file {str(target)!r}", remedy="give a path relative to this file")])
     if target.resolve() in chain:
         raise TopologyErrors([base.error(f"{base.value} extends this file in turn", remedy="end the circle")])
-    if not target.is_file():
-        raise TopologyErrors([base.error(f"no file {str(target)!r}", remedy="give a path relative to this file")])
     return merge(_extended(target, environ, chain), root)
 
 
@@ -56,10 +57,10 @@ def _set(root: Node, override: str, environ: Mapping[str, str]) -> None:
     place = f"--set {override}"
     field, equals, text = override.partition("=")
     steps = field.split(".")
-    if not equals or not all(steps):
+    if not equals or not all(steps) or steps[0] == "extends":
         raise TopologyErrors([TopologyError("is no setting", file=place, remedy="write a.b.c=VALUE")])
     value = read_text(text, place, environ, field)
-    value.line = 0
+    _unline(value)
     node = root
     for i, step in enumerate(steps):
         way = ".".join(steps[: i + 1])
@@ -67,6 +68,13 @@ def _set(root: Node, override: str, environ: Mapping[str, str]) -> None:
         if problem := _put(node, step, child, known_only=steps[:i] in CATALOGUES):
             raise TopologyErrors([TopologyError(problem[0], file=place, field=way, remedy=problem[1])])
         node = child
+
+
+def _unline(node: Node) -> None:
+    """Take the lines away: a command line has none."""
+    node.line = 0
+    for child in node.children():
+        _unline(child)
 
 
 def _put(node: Node, step: str, child: Node, *, known_only: bool) -> tuple[str, str] | None:
@@ -94,7 +102,7 @@ def _anchor_keys(root: Node) -> None:
     keys = security.get("keys") if security else None
     if keys is not None and isinstance(keys.value, str) and keys.value != AUTO:
         folder = Path(keys.file).parent if keys.line else Path()
-        keys.value = str((folder / Path(keys.value).expanduser()).resolve())
+        keys.value = os.path.abspath(folder / os.path.expanduser(keys.value))
 
 
 def _spread_defaults(root: Node) -> None:

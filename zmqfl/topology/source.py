@@ -33,6 +33,8 @@ MAX_DEPTH = 20
 """Nested lists and mappings; a topology needs six."""
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
+_UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
+"""Characters that no command line, file name or JSON text can hold; they come in by escapes and variables."""
 
 
 @dataclass(slots=True)
@@ -43,6 +45,12 @@ class Node:
     file: str
     line: int
     field: str
+
+    def children(self) -> list[Node]:
+        """The nodes in a mapping or list."""
+        if isinstance(self.value, dict):
+            return list(self.value.values())
+        return self.value if isinstance(self.value, list) else []
 
     def plain(self) -> object:
         """The value as plain dicts, lists and scalars."""
@@ -101,21 +109,21 @@ def read_text(text: str, file: str, environ: Mapping[str, str], field: str = "")
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         problem, remedy = "no such file", "give the path of a YAML file"
     except IsADirectoryError:
         problem, remedy = "is a folder", "give the path of a YAML file in it"
     except OSError as error:
         problem, remedy = f"cannot be read: {error.strerror}", "give a file that you may read"
+    except UnicodeDecodeError:
+        problem, remedy = "is not UTF-8 text", "give a YAML file"
     else:
         if len(data) <= MAX_BYTES:
-            try:
-                return data.decode("utf-8-sig")
-            except UnicodeDecodeError:
-                problem, remedy = "is not UTF-8 text", "give a YAML file"
-        else:
-            problem, remedy = f"has {len(data)} bytes, more than {MAX_BYTES}", "is it a YAML file?"
+            return text
+        problem, remedy = f"has more than {MAX_BYTES} bytes", "is it a YAML file?"
     raise TopologyErrors([TopologyError(problem, file=str(path), remedy=remedy)])
 
 
@@ -186,7 +194,8 @@ class _Builder:
             self._refuse_tag(source, True, line, field)
             items = enumerate(source.value)
             node.value = [self.build(item, _line(item), _join(field, str(i)), depth + 1) for i, item in items]
-        elif isinstance(source, MappingNode):
+        else:
+            assert isinstance(source, MappingNode)  # there are three kinds
             self._refuse_tag(source, True, line, field)
             entries = self._entries(source, field)
             node.value = {key: self.build(child, at, _join(field, key), depth + 1) for at, key, child in entries}
@@ -205,12 +214,14 @@ class _Builder:
                 self._add(f"is given twice, first in line {lines[key]}", line, _join(field, key), "remove one")
             else:
                 lines[key] = line
+                self._refuse_unusable(key, line, field)
                 yield line, key, child
 
     def _scalar(self, source: ScalarNode, line: int, field: str) -> Scalar:
         plain = source.style is None
         self._refuse_tag(source, plain, line, field)
         text = _VARIABLE.sub(lambda match: self._variable(match, line, field), source.value)
+        self._refuse_unusable(text, line, field)
         # A variable in a plain scalar may hold a number: `count: ${SITES:-4}`.
         match _tag(ScalarNode, text, plain).rpartition(":")[2]:
             case "null":
@@ -241,6 +252,10 @@ class _Builder:
     def _refuse_tag(self, source: yaml.Node, plain: bool, line: int, field: str) -> None:
         if source.tag != _tag(type(source), source.value, plain):
             self._add(f"the tag {source.tag} is not read", line, field, "remove it")
+
+    def _refuse_unusable(self, text: str, line: int, field: str) -> None:
+        if found := _UNUSABLE.search(text):
+            self._add(f"the character {found.group()!a} cannot be used", line, field, "remove it")
 
     def _add(self, problem: str, line: int, field: str, remedy: str) -> None:
         self.errors.append(self._error(problem, line, field, remedy))

@@ -24,11 +24,10 @@ from zmq.utils import z85
 
 from zmqfl import fqcn
 from zmqfl.errors import FqcnError, KeyFileError
+from zmqfl.fqcn import FQCN
 
 PUBLIC: Final = ".key"
 SECRET: Final = ".key_secret"
-MAX_FILE: Final = 64 * 1024
-"""Bytes read of a key file; a good one has less than 500."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,6 @@ def generate(name: str, folder: Path, force: bool = False) -> Path:
         # The secret first: where two run at once, only the one whose secret is there writes the public key.
         _write(secret_file, _certificate(name, public, secret), 0o600, replace_old=force)
         _write(public_file, _certificate(name, public), 0o644, replace_old=True)
-    except FileExistsError:
-        remedy = "use it, or force a new one: neighbours will need its new public key"
-        raise KeyFileError("exists already", file=str(secret_file), remedy=remedy) from None
     except OSError as error:
         remedy = "name a folder that you may write to"
         raise KeyFileError(f"cannot be written: {error.strerror}", file=str(secret_file), remedy=remedy) from None
@@ -83,11 +79,8 @@ def load(folder: Path, name: str, parent: str | None = None) -> Keys:
     public, secret = _read_secret(file, name)
     allowed = load_allowed(folder)
     if _known(allowed, folder, name) != public:
-        raise KeyFileError(
-            f"is not the secret of {_public_file(folder, name)}",
-            file=str(file),
-            remedy="generate both again with force",
-        )
+        problem, remedy = f"is not the secret of {_public_file(folder, name)}", "generate both again with force"
+        raise KeyFileError(problem, file=str(file), remedy=remedy)
     parent_public = _known(allowed, folder, fqcn.parse(parent, "parent")) if parent else None
     return Keys(name, public, secret, parent_public, allowed)
 
@@ -99,11 +92,12 @@ def load_allowed(folder: Path) -> dict[str, bytes]:
     revoked = _load_revoked(folder / "revoked")
     for file in sorted((folder / "public").glob(f"*{PUBLIC}")):
         name = file.name.removesuffix(PUBLIC)
+        if problem := FQCN.validate(name):
+            raise KeyFileError(f"{name!r} is no cell name: {problem}", file=str(file), remedy="rename or remove it")
         key, _ = _read(file, name)
         if (owner := owners.setdefault(key, file)) != file:
-            raise KeyFileError(
-                f"holds the same key as {owner}", file=str(file), remedy="give each cell a key of its own"
-            )
+            remedy = "give each cell a key of its own"
+            raise KeyFileError(f"holds the same key as {owner}", file=str(file), remedy=remedy)
         if name not in revoked and key.decode() not in revoked:
             allowed[name] = key
     return allowed
@@ -127,21 +121,21 @@ def _secret_file(folder: Path, name: str) -> Path:
 
 
 def _load_revoked(file: Path) -> frozenset[str]:
-    if not file.exists():
-        return frozenset()
     entries = set()
-    for number, line in enumerate(_read_text(file).splitlines(), start=1):
-        entry, _, rest = line.strip().partition(" ")
-        # A key may begin with `#`. It must not pass for a comment: it would stay valid.
-        if not _is_key(entry) and (not entry or entry.startswith("#")):
+    for number, line in enumerate(_read_text(file, missing="").splitlines(), start=1):
+        entry = _before_comment(line)
+        if not entry:
             continue
         try:
             entries.add(entry if _is_key(entry) else fqcn.parse(entry))
         except FqcnError as error:
             raise _malformed(file, f"line {number}: {error.problem}") from None
-        if rest.strip() and not rest.strip().startswith("#"):
-            raise _malformed(file, f"line {number}: one name or key per line")
     return frozenset(entries)
+
+
+def _before_comment(line: str) -> str:
+    # A key may hold `#`, but no blank, and never begins with `#`: five characters of Z85 end at `%nSc0`.
+    return "" if line.lstrip().startswith("#") else line.partition(" #")[0].strip()
 
 
 def _read_secret(file: Path, name: str) -> tuple[bytes, bytes]:
@@ -174,17 +168,19 @@ def _items(text: str) -> list[tuple[str, str]]:
     return [(name.strip(), value.strip().strip("\"'")) for name, _, value in pairs]
 
 
-def _read_text(file: Path, private: bool = False) -> str:
+def _read_text(file: Path, private: bool = False, missing: str | None = None) -> str:
+    """The text of a file, `missing` if there is none. `private`: only its owner may have rights to it."""
     try:
         with file.open("rb") as stream:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             if private and mode & 0o077:
                 raise KeyFileError(f"others may use it (mode {mode:04o})", file=str(file), remedy=f"chmod 600 {file}")
-            return stream.read(MAX_FILE).decode("ascii")
+            return stream.read().decode("ascii")
     except FileNotFoundError:
-        raise KeyFileError(
-            "there is no such file", file=str(file), remedy="generate the key, or name its folder"
-        ) from None
+        if missing is not None:
+            return missing
+        remedy = "generate the key, or name its folder"
+        raise KeyFileError("there is no such file", file=str(file), remedy=remedy) from None
     except OSError as error:
         raise KeyFileError(f"cannot be read: {error.strerror}", file=str(file), remedy="mend its rights") from None
     except UnicodeDecodeError:
@@ -210,6 +206,9 @@ def _write(file: Path, text: str, mode: int, replace_old: bool) -> None:
             os.replace(temporary, file)
         else:
             os.link(temporary, file)
+    except FileExistsError:
+        remedy = "use it, or force a new one: neighbours will need its new public key"
+        raise KeyFileError("exists already", file=str(file), remedy=remedy) from None
     finally:
         Path(temporary).unlink(missing_ok=True)
 

@@ -22,7 +22,7 @@ import zmq
 from zmqfl.config import KIB, CellConfig
 from zmqfl.errors import UserError
 from zmqfl.transport.authentication import domain_of, enforce
-from zmqfl.transport.endpoint import Endpoint
+from zmqfl.transport.endpoint import Endpoint, check_open
 from zmqfl.transport.keys import Keys
 from zmqfl.wire.messages import MAX_HEADER, Lane
 
@@ -68,16 +68,16 @@ def open_listener(
     """Bind a ROUTER for the children; returns it and where it listens (the port that was free).
 
     `keys`: children must prove theirs (CURVE); None: `domain_of` says who may come. The `ZapAnswerer` must have that
-    domain. Close it with `close_listener`. Raises `UserError` where it cannot be bound.
+    domain. Close it with `close_listener`. Raises `UserError` where it cannot be bound, or would be open to others.
     """
+    check_open(endpoint, keys is not None, trusted_network)
     router = context.socket(zmq.ROUTER)
     try:
         _set_common(router, endpoint, config)
         router.router_mandatory = True
         router.sndhwm = HWM[Lane.CONTROL]
         router.handshake_ivl = _ms(HANDSHAKE)
-        # One socket, both lanes: the more patient one rules here. A child names its own time-out for each lane (TTL).
-        _set_heartbeat(router, config.heartbeat, config.bulk_heartbeat_timeout)
+        _set_patience(router, config.bulk_heartbeat_timeout, config.dead_after)  # one socket for both lanes
         enforce(router, domain_of(endpoint, keys, trusted_network), keys)
         if endpoint.is_ipc:
             with _reserved(Path(endpoint.path)):
@@ -112,7 +112,7 @@ def open_dealer(context: Context, endpoint: Endpoint, lane: Lane, config: CellCo
         dealer.sndhwm = HWM[lane]
         dealer.reconnect_ivl = _ms(config.reconnect_min)
         dealer.reconnect_ivl_max = _ms(config.reconnect_max)
-        _set_heartbeat(dealer, config.heartbeat, heartbeat_timeout(lane, config))
+        _set_patience(dealer, heartbeat_timeout(lane, config), config.dead_after)
         if keys is not None:
             if keys.parent_public is None:
                 remedy = f"give {keys.name} the public key of its parent"
@@ -146,9 +146,16 @@ def _set_common(socket: Socket, endpoint: Endpoint, config: CellConfig) -> None:
     socket.ipv6 = endpoint.is_ipv6
 
 
-def _set_heartbeat(socket: Socket, interval: float, timeout: float) -> None:
-    socket.heartbeat_ivl = _ms(interval)
-    socket.heartbeat_timeout = socket.heartbeat_ttl = _ms(timeout)
+def _set_patience(socket: Socket, silence: float, unacknowledged: float) -> None:
+    """Seconds of silence, and of bytes that the peer's kernel does not acknowledge, that end a connection.
+
+    The first finds a process that stands still, the second a machine that is gone, sooner and without cutting a slow
+    link. HEARTBEAT_TTL, by which a child could ask for less, is not used: whatever comes after a PING, a PONG too,
+    disarms it, so it works by chance [run]; and above 65.5 s it overflows (libzmq issue 4226).
+    """
+    socket.heartbeat_ivl = _ms(silence / MISSED_BEATS)
+    socket.heartbeat_timeout = _ms(silence)
+    socket.tcp_maxrt = _ms(unacknowledged)
 
 
 def _ms(seconds: float) -> int:

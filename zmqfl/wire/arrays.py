@@ -37,6 +37,7 @@ _ML_NAMES: Final = {
     *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz"),
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
 }
+_NAMES: Final = _NUMPY_NAMES | _ML_NAMES
 _TYPE_STRING = re.compile(r"[<>|](?:[biufcSUV]\d{1,9}|[mM]8(?:\[\d{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)")
 
 
@@ -49,7 +50,7 @@ def lower_dtype(dtype: DType, depth: int = 0) -> str | list[object]:
     if dtype.names is not None:
         return _lower_structured(dtype, depth)
     name = dtype.type.__name__
-    if name in _NUMPY_NAMES | _ML_NAMES and dtype.isnative:
+    if name in _NAMES and dtype.isnative:
         return name
     if not _TYPE_STRING.fullmatch(dtype.str) or (dtype.kind == "V" and dtype.type is not np.void):
         raise Refusal(f"dtype {name} cannot travel; convert the array to a standard dtype")
@@ -210,7 +211,7 @@ def lift_msgpack_numpy(form: dict[object, Any]) -> object:
         raise Refusal("map with the key b'nd' or b'complex' is not of msgpack-numpy")
     kind, descr, data = form.get(b"kind", b""), form[b"type"], form[b"data"]
     if kind not in (b"", b"V"):
-        raise Refusal(f"array of kind {kind!r:.20}, which is not accepted")
+        raise Refusal("array of a kind that is not accepted: objects, or unknown")
     dtype = _lift_descr(descr, 0) if kind == b"V" else lift_dtype(descr)
     return lift_array(dtype, form[b"shape"], "C", data)
 

@@ -18,20 +18,20 @@ CHECKED_BYTES = 1024
 
 # Containers of up to 15 items count as nothing: msgpack nests 1024 deep at most.
 _SHORT = (
-    rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1].{2}|[\xca\xce\xd2].{4}|[\xcb\xcf\xd3].{8}|\xc7\x00.|"
+    rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1].{2}|[\xca\xce\xd2].{4}|[\xcb\xcf\xd3].{8}|"
+    rb"\xc7\x00.|\xd4.{2}|\xd5.{3}|\xd6.{5}|\xd7.{9}|\xd8.{17}|"
     + b"|".join(b"[%c].{%d}" % (0xA0 + length, length) for length in range(32))
 )
 _SHORT_ITEMS = re.compile(b"(?:%s)*+" % _SHORT, re.DOTALL)
-_LENGTH_BYTES = {
-    **{0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4},  # bin, ext
-    **{0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4},  # str, array, map
-}
-_ITEMS = {0xDC: 1, 0xDD: 1, 0xDE: 2, 0xDF: 2}
-_EXT = {0xC7, 0xC8, 0xC9}
+_DATA = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}  # bin and str: bytes of their length
+_EXT = {0xC7: 1, 0xC8: 2, 0xC9: 4}
+_CONTAINERS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}  # array and map
+_LENGTH_BYTES = _DATA | _EXT | _CONTAINERS
+_ITEMS_PER_CLAIM = {0xDC: 1, 0xDD: 1, 0xDE: 2, 0xDF: 2}
 
 
 def check_claims(body: bytes | bytearray | memoryview) -> None:
-    """Raises `Refusal` when the containers in `body` claim more items than it has bytes, or when it is no msgpack."""
+    """Raises `Refusal` when the containers in `body` claim more items than it can hold, or when it is no msgpack."""
     place, claimed = 0, 0
     while short := _SHORT_ITEMS.match(body, place):
         place = short.end()
@@ -43,9 +43,9 @@ def check_claims(body: bytes | bytearray | memoryview) -> None:
         start = place + 1
         place = start + _LENGTH_BYTES[code]
         length = int.from_bytes(body[start:place], "big")
-        if code not in _ITEMS:
+        if code not in _CONTAINERS:
             place += length + (code in _EXT)
             continue
-        claimed += length * _ITEMS[code]
-        if claimed > len(body):
+        claimed += length * _ITEMS_PER_CLAIM[code]
+        if claimed >= len(body):
             raise Refusal(f"{claimed} or more items are claimed in {len(body)} bytes")

@@ -121,6 +121,9 @@ class Lifting:
         if tag is Tag.DATACLASS:
             name, *pairs = arguments
             return registry.lift_dataclass(name, self._lift_pairs(pairs))
+        if tag is Tag.ENUM:
+            name, member = arguments
+            return registry.lift_enum(name, self.lift(member))
         if tag is Tag.ARRAY:
             return self._lift_array(*arguments)
         if tag is Tag.RAW_BYTES:
@@ -155,7 +158,6 @@ def _lift_bytes(data: object) -> np.bytes_:
 
 
 _LIFT_LEAF: dict[Tag, Callable[..., object]] = {
-    Tag.ENUM: registry.lift_enum,
     Tag.NUMPY_SCALAR: arrays.lift_scalar,
     Tag.NUMPY_STR: _lift_text,
     Tag.NUMPY_BYTES: _lift_bytes,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zmqfl.wire import arrays, registry, scalars
-from zmqfl.wire.tags import ATOMS, MARKS, MAX_DEPTH, Refusal, TEXT, Tag, is_flat
+from zmqfl.wire.tags import ATOMS, MARKS, MAX_DEPTH, TEXT, Refusal, Tag, is_flat
 
 RAW_ARRAY_BYTES = 8 * 1024
 """Bytes from which an array gets a frame of its own; a smaller one is copied in less time than a frame costs."""

@@ -70,9 +70,9 @@ def encode(value: object, copy: bool = True) -> list[bytes | memoryview]:
         body = _pack(lowering.lower(value))
         return [body, *_frames_of(lowering.pieces, copy)]
     except Refusal as refusal:
-        raise EncodeError(f"{place_of(path)}: {refusal}") from refusal.__cause__
+        raise EncodeError(_message(path, refusal)) from refusal.__cause__
     except Exception as error:
-        raise EncodeError(f"{place_of(path)}: {type(error).__name__}: {error}") from error
+        raise EncodeError(_message(path, error)) from error
 
 
 def decode(frames: Sequence[Buffer]) -> Any:
@@ -101,9 +101,15 @@ def decode(frames: Sequence[Buffer]) -> Any:
         lifting.finish()
         return value
     except Refusal as refusal:
-        raise DecodeError(f"{place_of(path)}: {refusal}") from refusal.__cause__
+        raise DecodeError(_message(path, refusal)) from refusal.__cause__
     except Exception as error:
-        raise DecodeError(f"{place_of(path)}: {type(error).__name__}: {error}") from error
+        raise DecodeError(_message(path, error)) from error
+
+
+def _message(path: list[object], error: Exception) -> str:
+    reason = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+    # Some errors quote what they were given, and a peer can give a lot.
+    return f"{place_of(path)}: {reason[:300]}"
 
 
 def _pack(tree: object) -> bytes:

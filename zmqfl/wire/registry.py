@@ -7,6 +7,7 @@ not checked.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum, Flag
@@ -53,12 +54,17 @@ def register_dataclass(
     """Let the instances of a dataclass travel; use it as a call or as the outermost decorator.
 
     `name` is the class's name on the wire (default: its `__name__`); both sides must register it, with the same
-    fields. Raises `UsageError` for another kind of class, and when the class or the name is taken.
+    fields. Raises `UsageError` for another kind of class, for one whose `__init__` needs more than its fields, and when
+    the class or the name is taken.
     """
 
     def register(dataclass: type[T]) -> type[T]:
         if not _is_class(dataclass) or not is_dataclass(dataclass):
             raise UsageError(f"{dataclass!r} is not a dataclass; put @register_dataclass above @dataclass")
+        try:
+            inspect.signature(dataclass).bind(**{field.name: None for field in fields(dataclass) if field.init})
+        except TypeError as error:
+            raise UsageError(f"{dataclass.__qualname__} cannot be made again from its fields: {error}") from error
         _register(dataclass, name)
         return dataclass
 
@@ -71,6 +77,8 @@ def _is_class(cls: object) -> bool:
 
 def _register(cls: type, name: str | None) -> None:
     name = cls.__name__ if name is None else name
+    if not name:
+        raise UsageError(f"'' is not a name for {cls.__qualname__}; give a str that is not empty")
     if cls in _name_of:
         raise UsageError(f"{cls.__qualname__} is already registered, as {_name_of[cls]!r}; register a class once")
     if name in _class_of:
@@ -122,6 +130,8 @@ def lift_dataclass(name: object, values: dict[object, object]) -> object:
 
 
 def _find(name: object) -> type[Any]:
-    if isinstance(name, str) and name in _class_of:
-        return _class_of[name]
-    raise Refusal(f"class {name!r:.60} is not registered on this side; register it as the sender did")
+    if not isinstance(name, str):
+        raise Refusal(f"class named by {type(name).__name__}, not by str")
+    if name not in _class_of:
+        raise Refusal(f"class {name[:60]!r} is not registered on this side; register it as the sender did")
+    return _class_of[name]

@@ -1,0 +1,183 @@
+"""The caller's side of a cell: from a verb to its handle.
+
+Serialisation runs in the caller's thread, so the content is fixed when the verb returns. A reply is decoded by who
+looks at its payload, not on the reactor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from zmqfl.cell import filters
+from zmqfl.cell.filters import Filters
+from zmqfl.cell.handles import BroadcastHandle, RequestHandle
+from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, strip_reserved, user_headers
+from zmqfl.cell.workers import Workers
+from zmqfl.config import CellConfig
+from zmqfl.errors import CellReturnCode, DecodeError, RequestFailed
+from zmqfl.protocol.commands import Finish, Outcome
+from zmqfl.wire import payload
+from zmqfl.wire.messages import Buffer
+
+PAYLOAD_CODEC = 1
+"""Number of `zmqfl.wire.payload` in the headers of requests and replies."""
+_UNREAD = object()
+
+
+class Reply(Message):
+    """A reply that came in. Its payload is decoded when it is looked at first.
+
+    `payload` raises `DecodeError` when the callee's bytes are not what they claim.
+    """
+
+    __slots__ = ("_bodies", "_codec", "_value")
+
+    def __init__(self, headers: dict[str, Any], codec: int, bodies: tuple[Buffer, ...]) -> None:
+        self.headers = headers
+        self._codec = codec
+        self._bodies = bodies
+        self._value: Any = _UNREAD
+
+    @property
+    def payload(self) -> Any:  # a slot of the base, computed here
+        """The value that the handler returned; None when it failed."""
+        if self._value is _UNREAD:
+            if not self._bodies:
+                self._value = None
+            elif self._codec != PAYLOAD_CODEC:
+                raise DecodeError(f"payload codec {self._codec} of {self.origin} is not known here")
+            else:
+                self._value = payload.decode(self._bodies)
+            self._bodies = ()
+        return self._value
+
+    @payload.setter
+    def payload(self, value: Any) -> None:
+        self._value, self._bodies = value, ()
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A message as it leaves: filtered, encoded, within the limits."""
+
+    channel: str
+    topic: str
+    headers: dict[str, Any]
+    bodies: tuple[Buffer, ...]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One handle, by request id."""
+
+    handle: RequestHandle | BroadcastHandle
+    channel: str
+    topic: str
+    missing: int
+
+
+class Asking:
+    """See the module."""
+
+    def __init__(self, fqcn: str, config: CellConfig, workers: Workers, call_filters: Filters) -> None:
+        self._fqcn = fqcn
+        self._config = config
+        self._workers = workers
+        self._filters = call_filters
+        self._waiting: dict[int, _Waiting] = {}
+
+    def prepare(self, channel: str, topic: str, content: Any) -> Outgoing:
+        """Filter and encode. Raises `EncodeError` for what cannot travel, `RequestFailed` for what must not."""
+        message = content if isinstance(content, Message) else Message(payload=content)
+        chain = self._filters.outgoing_request.matching(channel, topic)
+        if chain:
+            message = Message(message.headers, message.payload)  # a filter must not change the caller's own
+            message.set_headers({MessageHeaderKey.CHANNEL: channel, MessageHeaderKey.TOPIC: topic})
+            answer = filters.run(chain, message)
+            if answer is not None:
+                raise RequestFailed(answer.error or "stopped by a filter", code=answer.return_code)
+        bodies = tuple(payload.encode(message.payload))
+        if (size := sum(len(body) for body in bodies)) > self._config.segment:
+            text = (
+                f"the payload of {size} bytes is above the segment of {self._config.segment} bytes of {self._fqcn}; "
+                "send it in parts, or raise `segment` at every cell on the way"
+            )
+            raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
+        return Outgoing(channel, topic, user_headers(message), bodies)
+
+    # -- the reactor's thread --------------------------------------------------------------------------------------
+
+    def expect(self, id: int, handle: RequestHandle | BroadcastHandle, channel: str, topic: str, targets: int) -> None:
+        """`finish` will be called for request `id`, once per target."""
+        self._waiting[id] = _Waiting(handle, channel, topic, targets)
+
+    def forget(self, id: int) -> None:
+        """The handle was cancelled."""
+        self._waiting.pop(id, None)
+
+    def finish(self, finish: Finish) -> None:
+        """A request has ended at one target."""
+        waiting = self._waiting.get(finish.id)
+        if waiting is None:
+            return
+        waiting.missing -= 1
+        if not waiting.missing:
+            del self._waiting[finish.id]
+        reply = received(finish.target, finish.id, waiting.channel, waiting.topic, finish.outcome)
+        if not self._filters.reply_chain(waiting.channel, waiting.topic):
+            deliver(waiting.handle, finish.target, reply)
+            return
+
+        def filtered() -> None:
+            deliver(waiting.handle, finish.target, self._filtered(reply, waiting))
+
+        def refused() -> None:
+            text = "no free worker for the filters of the reply"
+            deliver(waiting.handle, finish.target, make_reply(CellReturnCode.SERVICE_UNAVAILABLE, text))
+
+        if not self._workers.submit(filtered, 0, refused):
+            refused()
+
+    def close(self, error: Callable[[], Exception]) -> None:
+        """Fail every handle that is left."""
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting.values():
+            each.handle._fail(error())
+
+    def _filtered(self, reply: Message, waiting: _Waiting) -> Message:
+        try:
+            return self._filters.on_reply(reply, waiting.channel, waiting.topic)
+        except RequestFailed as error:
+            return make_reply(error.code, error.reason)
+
+
+def received(target: str, id: int, channel: str, topic: str, outcome: Outcome) -> Reply:
+    """The outcome of a request as the caller sees it."""
+    headers = strip_reserved(outcome.headers)
+    headers[MessageHeaderKey.MSG_TYPE] = "reply"
+    headers[MessageHeaderKey.RETURN_CODE] = outcome.code
+    headers[MessageHeaderKey.ORIGIN] = target
+    headers[MessageHeaderKey.CHANNEL] = channel
+    headers[MessageHeaderKey.TOPIC] = topic
+    headers[MessageHeaderKey.REQ_ID] = id
+    if outcome.error:
+        headers[MessageHeaderKey.ERROR] = outcome.error
+    return Reply(headers, outcome.codec, outcome.bodies)
+
+
+def deliver(handle: RequestHandle | BroadcastHandle, target: str, reply: Message) -> None:
+    """Tell the handle how the request ended at one target."""
+    if isinstance(handle, BroadcastHandle):
+        handle._answer(target, reply)
+    else:
+        handle._finish(reply)
+
+
+def fail_all(handle: RequestHandle | BroadcastHandle, targets: Iterable[str], code: CellReturnCode, text: str) -> None:
+    """The request ends before it was sent."""
+    for target in targets:
+        reply = make_reply(code, text)
+        reply.set_header(MessageHeaderKey.ORIGIN, target)
+        deliver(handle, target, reply)

@@ -1,0 +1,540 @@
+"""A cell: a named place in the tree that asks others and answers them.
+
+    with Cell("server", listen="tcp://127.0.0.1:8102") as server:
+        server.register_request_cb("math", "double", lambda message: message.payload * 2)
+        with Cell("site-1", parent=server.url) as site:
+            print(site.request("server", "math", "double", 21).result().payload)
+
+Every verb returns at once with a handle: `.result()` in a thread, `await` in a coroutine, the same object. All state is
+that of the node, and all of it lives on the reactor's thread; a verb only submits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from zmqfl.cell import asking
+from zmqfl.cell.asking import Asking, Outgoing
+from zmqfl.cell.filters import Filters
+from zmqfl.cell.flare_names import FlareNames
+from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
+from zmqfl.cell.net_agent import serve_net_agent
+from zmqfl.cell.peers import CellAgent, PeerCallbacks
+from zmqfl.cell.registry import check_name
+from zmqfl.cell.serving import Serving
+from zmqfl.cell.statistics import CellStatistics, collect
+from zmqfl.cell.workers import Workers
+from zmqfl.config import CellConfig
+from zmqfl.errors import CellReturnCode, ClosedError, ForkedError, RequestFailed, UserError
+from zmqfl.fqcn import FQCN, parse
+from zmqfl.protocol.commands import Call, Command, Exit, Finish, Outcome, PeerChanged
+from zmqfl.protocol.node import Node
+from zmqfl.transport import keys as key_files
+from zmqfl.transport.endpoint import Endpoint, check_open
+from zmqfl.transport.keys import Keys
+from zmqfl.transport.reactor import Reactor
+
+GOODBYE = 0.5
+"""Seconds that neighbours get to answer a BYE."""
+FIRST_CONNECTION = 2.0
+"""Seconds that entering a cell waits for its parent. A parent that is not there yet is no error."""
+
+
+class Cell(FlareNames):
+    """See the module.
+
+    `fqcn`: the name. `listen`: URLs for children, `tcp://host:port` (port 0: any) or `ipc:///path`. `parent`: the URL
+    of the parent; None makes this the root. `keys`: a folder made by `zmqfl keygen`, or `Keys`; with keys every TCP
+    link is encrypted and proves both ends (CURVE), without them TCP is accepted on loopback only, unless
+    `trusted_network` says that nobody else can reach it. `config`: settings. `on_exit(status, reason)` is called when
+    the process must end: status 75, a newer start holds the name.
+
+    Raises `UserError` (with field and remedy) for a name, URL, key or port that cannot be used.
+    """
+
+    def __init__(
+        self,
+        fqcn: str,
+        listen: str | Iterable[str] | None = None,
+        parent: str | None = None,
+        keys: Keys | str | Path | None = None,
+        config: CellConfig | None = None,
+        *,
+        trusted_network: bool = False,
+        on_exit: Callable[[int, str], None] | None = None,
+    ) -> None:
+        self.fqcn = parse(fqcn)
+        self.config = config or CellConfig()
+        self.filters = Filters()
+        self.exit: Exit | None = None
+        """Set when the process must end."""
+        urls = [listen] if isinstance(listen, str) else list(listen or ())
+        listeners = [_endpoint(url, keys is not None, trusted_network) for url in urls]
+        parent_endpoint = Endpoint.parse(parent, "parent") if parent else None
+        if not listeners and parent_endpoint is None:
+            remedy = "give `parent`, or `listen` for a root"
+            raise UserError(f"cell {self.fqcn!r} neither listens nor dials", field="parent", remedy=remedy)
+        self._keys = _load_keys(self.fqcn, keys, parent_endpoint)
+        self._on_exit = on_exit
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._closing = False
+        self._calls: set[Call] = set()
+        self._quiet = threading.Event()
+        self._ready: list[Handle[bool]] = []
+        c = self.config
+        self._workers = Workers(f"zmqfl-calls:{self.fqcn}", c.calls_min, c.calls_max, c.calls_cap, c.receive_budget)
+        node = Node(
+            self.fqcn,
+            secrets.randbits(63) + 1,
+            has_parent=parent_endpoint is not None,
+            config=c,
+            sessions=lambda: secrets.randbits(63) + 1,
+            wall_ms=int(time.time() * 1000),
+            now=time.monotonic(),
+        )
+        if self._keys is not None:
+            node.acceptor.allowed = frozenset(self._keys.allowed)
+        self._reactor = Reactor(
+            node, c, self, listen=listeners, parent=parent_endpoint, keys=self._keys, trusted_network=trusted_network
+        )
+        self._node = node
+        self._peers = PeerCallbacks(self._workers)
+        self._asking = Asking(self.fqcn, c, self._workers, self.filters)
+        self._serving = Serving(self.fqcn, c, self._workers, self.filters, self._send_outcome, self._reactor.now)
+        serve_net_agent(self)
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the reactor. `with` and `async with` do it, and wait a moment for the parent."""
+        self._check_process()
+        self._reactor.start()
+
+    def close(self, drain: float | None = None) -> None:
+        """Stop: refuse new requests, let running handlers end (at most `drain` seconds), fail what still waits, say BYE.
+
+        May be called more than once, and from several threads: each call returns when the cell is closed.
+        """
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                self._close(self.config.drain if drain is None else drain)
+
+    stop = close
+
+    def wait_connected(self, timeout: float | None = None) -> bool:
+        """Wait until the parent has bound this cell; False when it has not within `timeout` seconds."""
+        handle = self.connected()
+        try:
+            return handle.result(timeout)
+        except TimeoutError:
+            return False
+
+    def connected(self) -> Handle[bool]:
+        """Ends when the parent has bound this cell, both lanes; at once for a root."""
+        handle: Handle[bool] = Handle(on_cancel=lambda: None, on_reactor=self._reactor.is_current)
+
+        def act(now: float) -> list[Command]:
+            self._ready.append(handle)
+            self._look_ready()
+            return []
+
+        self._submit(act)
+        return handle
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.wait_connected(FIRST_CONNECTION)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        try:
+            await asyncio.wait_for(self.connected(), FIRST_CONNECTION)
+        except TimeoutError:
+            pass
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    # -- verbs -------------------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        target: str,
+        channel: str,
+        topic: str,
+        payload: Any = None,
+        timeout: float | None = None,
+        *,
+        deadline: float | None = None,
+        secure: bool = False,
+    ) -> RequestHandle:
+        """Ask one cell. The handle gives its reply, a Message, or raises `RequestFailed` with the return code.
+
+        `payload`: a value, or a Message with headers of yours. `timeout`: seconds that the handler may take, from its
+        start (None or 0: `config.request_timeout`); `deadline`: seconds for everything. It runs at most once.
+        Raises `EncodeError` for a payload that cannot travel, `ClosedError`, `ForkedError`.
+        """
+        self._check()
+        ids: list[int] = []
+        handle = RequestHandle(str(target), on_cancel=lambda: self._cancel(ids), on_reactor=self._reactor.is_current)
+        self._ask(handle, (target,), check_name(channel, "channel"), check_name(topic, "topic"), payload, timeout,
+                  deadline, secure, ids)  # fmt: skip
+        return handle
+
+    def broadcast(
+        self,
+        targets: str | Iterable[str],
+        channel: str,
+        topic: str,
+        payload: Any = None,
+        timeout: float | None = None,
+        *,
+        deadline: float | None = None,
+        secure: bool = False,
+    ) -> BroadcastHandle:
+        """Ask several cells; serialised once, each link is crossed once. The handle gives a Message per target."""
+        self._check()
+        ids: list[int] = []
+        names = tuple(dict.fromkeys([targets] if isinstance(targets, str) else targets))
+        handle = BroadcastHandle(names, on_cancel=lambda: self._cancel(ids), on_reactor=self._reactor.is_current)
+        self._ask(handle, names, check_name(channel, "channel"), check_name(topic, "topic"), payload, timeout,
+                  deadline, secure, ids)  # fmt: skip
+        return handle
+
+    def fire(
+        self, targets: str | Iterable[str], channel: str, topic: str, payload: Any = None, *, secure: bool = False
+    ) -> Handle[dict[str, str]]:
+        """Send without waiting for a reply: it may be lost. The handle gives, per target, "" or why it did not leave."""
+        self._check()
+        names = tuple(dict.fromkeys([targets] if isinstance(targets, str) else targets))
+        handle: Handle[dict[str, str]] = Handle(on_cancel=lambda: None, on_reactor=self._reactor.is_current)
+        bad = {str(name): str(CellReturnCode.INVALID_TARGET) for name in names if FQCN.validate(name)}
+        good = [name for name in names if str(name) not in bad]
+        try:
+            if secure:
+                raise RequestFailed(NOT_SEALED, code=CellReturnCode.COMM_ERROR)
+            out = self._asking.prepare(check_name(channel, "channel"), check_name(topic, "topic"), payload)
+        except RequestFailed as error:
+            handle._finish({**bad, **dict.fromkeys(good, f"{error.code}: {error.reason}")})
+            return handle
+
+        def act(now: float) -> list[Command]:
+            node = self._node
+            commands, errors = node.fire(node.next_id(), good, channel, topic, asking.PAYLOAD_CODEC,
+                                         out.headers, out.bodies, now)  # fmt: skip
+            handle._finish({**bad, **errors})
+            return commands
+
+        self._submit(act)
+        return handle
+
+    def register_request_cb(self, channel: str, topic: str, cb: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Serve requests and fires by `cb(message, *args, **kwargs)`; "*" stands for every topic, and every channel.
+
+        `cb` returns a value, a Message, a future, or None and replies later by `send_reply`; or it is a coroutine
+        function, run on the loop that is running now. The most specific registration serves; a second one for the
+        same channel and topic replaces the first.
+        """
+        self._serving.register(channel, topic, cb, args, kwargs)
+
+    def send_reply(
+        self, reply: Any, to_cell: str, for_req_ids: Iterable[int], secure: bool = False, optional: bool = False
+    ) -> str:
+        """Reply to requests whose handler returned None; "" or an error text naming the requests that do not wait.
+
+        `for_req_ids`: what `message.req_id` was.
+        """
+        late: list[str] = []
+        for id in for_req_ids:
+            call = self._serving.deferred(to_cell, id)
+            if call is None:
+                late.append(str(id))
+            else:
+                self._serving.finish(call, reply)
+        return f"no request {', '.join(late)} of {to_cell} waits for a reply at {self.fqcn}" if late else ""
+
+    # -- neighbours and keys -----------------------------------------------------------------------------------------
+
+    def set_cell_connected_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Call `cb(CellAgent, *args, **kwargs)` when a neighbour is connected, and again after a break."""
+        self._peers.on_connected = (cb, args, kwargs)
+
+    def set_cell_disconnected_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Call `cb(CellAgent, *args, **kwargs)` when the connection to a neighbour is lost or has ended."""
+        self._peers.on_disconnected = (cb, args, kwargs)
+
+    def is_cell_connected(self, fqcn: str) -> bool:
+        """Whether `fqcn` is a neighbour with a working connection."""
+        return (link := self._node.link_of(fqcn)) is not None and link.connected
+
+    def is_cell_reachable(self, fqcn: str) -> bool:
+        """Whether a message to `fqcn` could leave this cell now."""
+        return not self._node.obstacle(fqcn)
+
+    def is_backbone_ready(self) -> bool:
+        """Whether the parent has bound this cell; a root always is."""
+        return self._node.is_bound
+
+    def child_exited(self, fqcn: str) -> None:
+        """A launcher saw the process of a child end: whatever waits for it fails now and not after `dead_after`."""
+        self._submit(lambda now: self._node.child_exited(fqcn, now))
+
+    def reload_keys(self, folder: str | Path | None = None) -> None:
+        """Read the allow list again; peers whose key is no longer in it are cut off at once."""
+        if self._keys is None:
+            raise UserError(f"cell {self.fqcn} has no keys", field="keys")
+        allowed = self._keys.allowed if folder is None else key_files.load_allowed(Path(folder))
+        self._reactor.set_allowed(allowed)
+
+    def revoke(self, name: str) -> None:
+        """Accept the key of `name` no longer: it is cut off at once and not bound again."""
+        if self._keys is None:
+            raise UserError(f"cell {self.fqcn} has no keys", field="keys")
+        self._keys = self._keys.without(name)
+        self._reactor.set_allowed(self._keys.allowed)
+
+    def ask_exit(self, status: int, reason: str) -> None:
+        """Have the process of this cell end: `exit` is set and `on_exit` called."""
+        self.exit_process(status, reason)
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it listens, with the real port."""
+        return [str(listener.endpoint) for listener in self._reactor.listeners]
+
+    @property
+    def url(self) -> str:
+        """The first of `urls`. Raises `UserError` for a cell that does not listen."""
+        if not self._reactor.listeners:
+            raise UserError(f"cell {self.fqcn} does not listen", remedy="give it `listen`")
+        return self.urls[0]
+
+    @property
+    def root(self) -> str:
+        """The name of the root; "" until a parent has told it."""
+        return self._node.root
+
+    @property
+    def parent(self) -> str:
+        """The name of the parent; "" for the root, or while no parent has bound this cell."""
+        return self._node.parent
+
+    def hop_to(self, fqcn: str) -> str:
+        """The neighbour on the way to `fqcn`; "" when there is no way."""
+        return self._node.hop_to(fqcn) or ""
+
+    @property
+    def refusal(self) -> str:
+        """Why the parent does not bind this cell; "" when it does, or has not answered."""
+        return self._node.uplink.refusal if self._node.uplink is not None else ""
+
+    def statistics(self) -> CellStatistics:
+        """Everything countable, as it is at one moment."""
+        handle: Handle[CellStatistics] = Handle(on_cancel=lambda: None, on_reactor=self._reactor.is_current)
+
+        def act(now: float) -> list[Command]:
+            handle._finish(collect(self._reactor, self._workers.statistics(), now))
+            return []
+
+        self._submit(act)
+        return handle.result()
+
+    def __repr__(self) -> str:
+        return repr(self._node).replace("<Node", "<Cell closed" if self._closing else "<Cell", 1)
+
+    # -- called by the reactor ---------------------------------------------------------------------------------------
+
+    def invoke(self, call: Call) -> bool:
+        """For the reactor."""
+        if call.expects_reply:
+            self._calls.add(call)
+        return self._serving.invoke(call)
+
+    def revoke_call(self, call: Call) -> None:
+        """For the reactor."""
+        self._serving.revoke(call)
+        self._call_ended(call)
+
+    def finish(self, finish: Finish) -> None:
+        """For the reactor."""
+        self._asking.finish(finish)
+
+    def peer_changed(self, change: PeerChanged) -> None:
+        """For the reactor."""
+        self._peers.tell(CellAgent(change.fqcn, change.state, change.instance, change.reason))
+        self._look_ready()
+        if self._node.is_quiet:
+            self._quiet.set()
+
+    def exit_process(self, status: int, reason: str) -> None:
+        """For the reactor."""
+        self.exit = Exit(status, reason)
+        if self._on_exit is not None:
+            self._on_exit(status, reason)
+
+    # -- within ------------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        handle: RequestHandle | BroadcastHandle,
+        targets: tuple[str, ...],
+        channel: str,
+        topic: str,
+        payload: Any,
+        timeout: float | None,
+        deadline: float | None,
+        secure: bool,
+        ids: list[int],
+    ) -> None:
+        bad = [name for name in targets if FQCN.validate(name)]
+        for name in bad:
+            asking.fail_all(handle, [str(name)], CellReturnCode.INVALID_TARGET, FQCN.validate(name))
+        good = tuple(name for name in targets if name not in bad)
+        try:
+            if secure:
+                raise RequestFailed(NOT_SEALED, code=CellReturnCode.COMM_ERROR)
+            out = self._asking.prepare(channel, topic, payload)
+        except RequestFailed as error:
+            asking.fail_all(handle, good, error.code, error.reason)
+            return
+        if good:
+            self._submit(lambda now: self._send(handle, good, out, timeout, deadline, ids, now))
+
+    def _send(
+        self,
+        handle: RequestHandle | BroadcastHandle,
+        targets: tuple[str, ...],
+        out: Outgoing,
+        timeout: float | None,
+        deadline: float | None,
+        ids: list[int],
+        now: float,
+    ) -> list[Command]:
+        """On the reactor."""
+        if handle.done():
+            return []
+        id = self._node.next_id()
+        ids.append(id)
+        self._asking.expect(id, handle, out.channel, out.topic, len(targets))
+        return self._node.request(
+            id, targets, out.channel, out.topic, asking.PAYLOAD_CODEC, out.headers, out.bodies,
+            timeout or self.config.request_timeout, now, deadline,
+        )  # fmt: skip
+
+    def _cancel(self, ids: list[int]) -> None:
+        """A handle was cancelled. `ids` is empty when the request has not left yet: `_send` sees the handle."""
+
+        def act(now: float) -> list[Command]:
+            commands: list[Command] = []
+            for id in ids:
+                self._asking.forget(id)
+                commands += self._node.cancel(id, now)
+            return commands
+
+        if not self._closing:
+            self._submit(act)
+
+    def _send_outcome(self, call: Call, outcome: Outcome) -> None:
+        def act(now: float) -> list[Command]:
+            self._call_ended(call)
+            return self._node.reply(call, outcome, now)
+
+        try:
+            self._reactor.submit(act)
+        except ClosedError:
+            return  # the handler took longer than the drain; its caller has been told
+
+    def _call_ended(self, call: Call) -> None:
+        self._calls.discard(call)
+        if self._closing and not self._calls:
+            self._quiet.set()
+
+    def _look_ready(self) -> None:
+        """On the reactor: whether the parent has bound both lanes."""
+        link = self._node.uplink.link if self._node.uplink is not None else None
+        if self._ready and self._node.is_bound and (self._node.uplink is None or (link and link.bulk)):
+            ready, self._ready = self._ready, []
+            for handle in ready:
+                handle._finish(True)
+
+    def _submit(self, action: Callable[[float], list[Command]]) -> None:
+        self._check()
+        self._reactor.submit(action)
+
+    def _check(self) -> None:
+        self._check_process()
+        if self._reactor.is_closed:
+            raise ClosedError(f"cell {self.fqcn} is closed")
+        if not self._reactor.is_started:
+            raise ClosedError(f"cell {self.fqcn} is not started; use `with`, `async with` or `start()`")
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedError(f"cell {self.fqcn} belongs to process {self._pid}; make a new one after a fork")
+
+    def _close(self, drain: float) -> None:
+        if self._reactor.is_started:
+            self._close_politely(drain)
+        self._workers.drop_queued()
+        self._workers.stop(GOODBYE)
+        self._reactor.stop()
+        self._asking.close(lambda: ClosedError(f"cell {self.fqcn} was closed"))
+        for handle in self._ready:
+            handle._finish(False)
+
+    def _close_politely(self, drain: float) -> None:
+        def refuse_new(now: float) -> list[Command]:
+            self._node.drain()
+            if not self._calls:
+                self._quiet.set()
+            return []
+
+        def fail_and_leave(now: float) -> list[Command]:
+            self._asking.close(lambda: ClosedError(f"cell {self.fqcn} was closed"))
+            self._quiet.clear()
+            commands = self._node.stop(now)
+            if not commands:
+                self._quiet.set()
+            return commands
+
+        self._reactor.submit(refuse_new)
+        self._quiet.wait(drain)
+        self._reactor.submit(fail_and_leave)
+        self._quiet.wait(GOODBYE)
+
+
+NOT_SEALED = "secure=True needs sealing keys, which this version does not have; nothing was sent"
+
+
+def _endpoint(url: str, secured: bool, trusted_network: bool) -> Endpoint:
+    endpoint = Endpoint.parse(url, "listen")
+    check_open(endpoint, secured, trusted_network, "listen")
+    return endpoint
+
+
+def _load_keys(fqcn: str, keys: Keys | str | Path | None, parent: Endpoint | None) -> Keys | None:
+    if keys is None or isinstance(keys, Keys):
+        return keys
+    above = None if parent is None else FQCN.get_parent(fqcn) or FQCN.ROOT_SERVER
+    return key_files.load(Path(keys), fqcn, above)

@@ -1,0 +1,212 @@
+"""The callee's side of a cell: from a call that the node invokes to the outcome that it is told.
+
+    reactor   invoke         -> a worker, or refused
+    worker    decode, filters, handler
+    handler   returns        a value or Message            -> the reply
+                             a future or Handle            -> the reply when it ends
+                             None                          -> the reply comes by `send_reply`, or the time-out
+              is a coroutine                               -> runs on the loop that registered it
+              raises         ServiceUnavailable and kin    -> their code; anything else: process_exception
+    any       filters, encode -> node.reply
+
+A handler that nobody waits for any more is cancelled if it is a coroutine; a thread runs to its end, unheard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zmqfl.cell import filters
+from zmqfl.cell.filters import Filters
+from zmqfl.cell.handles import Handle
+from zmqfl.cell.message import Message, MessageHeaderKey, strip_reserved, user_headers
+from zmqfl.cell.registry import Registry
+from zmqfl.cell.workers import Workers
+from zmqfl.config import CellConfig
+from zmqfl.errors import CellReturnCode, DecodeError, EncodeError, RequestFailed
+from zmqfl.protocol.commands import Call, Outcome
+from zmqfl.wire import payload
+
+log = logging.getLogger("zmqfl.cell")
+
+PAYLOAD_CODEC = 1
+"""Number of `zmqfl.wire.payload` in the headers of requests and replies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A registered callback."""
+
+    cb: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    loop: asyncio.AbstractEventLoop | None
+    """Where its coroutines run; None: on the worker itself."""
+
+
+class Serving:
+    """See the module. `reply` takes an outcome to the node; `clock` is the node's."""
+
+    def __init__(
+        self,
+        fqcn: str,
+        config: CellConfig,
+        workers: Workers,
+        call_filters: Filters,
+        reply: Callable[[Call, Outcome], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.handlers: Registry[Handler] = Registry()
+        self._fqcn = fqcn
+        self._config = config
+        self._workers = workers
+        self._filters = call_filters
+        self._reply = reply
+        self._clock = clock
+        self._deferred: dict[tuple[str, int], Call] = {}
+        self._tasks: dict[Call, concurrent.futures.Future[Any]] = {}
+
+    def register(
+        self, channel: str, topic: str, cb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Serve (channel, topic) by `cb` from now on, in place of who did."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        self.handlers.set(channel, topic, Handler(cb, args, kwargs, loop))
+
+    # -- the reactor's thread --------------------------------------------------------------------------------------
+
+    def invoke(self, call: Call) -> bool:
+        """Have a worker run it; False when none can."""
+
+        def refused() -> None:
+            text = f"{self._fqcn}: all workers are blocked"
+            self._end(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text))
+
+        return self._workers.submit(lambda: self._serve(call), call.size, refused)
+
+    def revoke(self, call: Call) -> None:
+        """Nobody waits for it any more."""
+        call.revoked = True
+        self._deferred.pop((call.origin, call.id), None)
+        if (task := self._tasks.pop(call, None)) is not None:
+            task.cancel()
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def _serve(self, call: Call) -> None:
+        if call.revoked:
+            return
+        call.started = self._clock()
+        if call.expects_reply:
+            self._deferred[call.origin, call.id] = call
+        try:
+            request = self._received(call)
+            answer = self._filters.on_request(request, call.channel, call.topic)
+            if answer is None:
+                answer = self._handle(call, request)
+        except Exception as error:
+            self._failed(call, error)
+        else:
+            self._answered(call, answer)
+
+    def _received(self, call: Call) -> Message:
+        headers = strip_reserved(call.headers)
+        headers[MessageHeaderKey.MSG_TYPE] = "req"
+        headers[MessageHeaderKey.ORIGIN] = call.origin
+        headers[MessageHeaderKey.DESTINATION] = self._fqcn
+        headers[MessageHeaderKey.CHANNEL] = call.channel
+        headers[MessageHeaderKey.TOPIC] = call.topic
+        headers[MessageHeaderKey.REQ_ID] = call.id
+        headers[MessageHeaderKey.REPLY_EXPECTED] = call.expects_reply
+        if call.codec != PAYLOAD_CODEC:
+            raise DecodeError(f"payload codec {call.codec} is not known to {self._fqcn}")
+        return Message(headers, payload.decode(call.bodies))
+
+    def _handle(self, call: Call, request: Message) -> Any:
+        handler = self.handlers.find(call.channel, call.topic)
+        if handler is None:
+            text = f"no callback is registered for {call.channel}:{call.topic} at {self._fqcn}"
+            raise RequestFailed(text, code=CellReturnCode.PROCESS_EXCEPTION)
+        answer = handler.cb(request, *handler.args, **handler.kwargs)
+        if not inspect.iscoroutine(answer):
+            return answer
+        if handler.loop is None or handler.loop.is_closed():
+            return asyncio.run(answer)
+        task = self._tasks[call] = asyncio.run_coroutine_threadsafe(answer, handler.loop)
+        if call.revoked:  # between the look at the top and now
+            task.cancel()
+        return task
+
+    def _answered(self, call: Call, answer: Any) -> None:
+        match answer:
+            case None:  # `send_reply` will come, or the time-out
+                return
+            case concurrent.futures.Future() | Handle():
+                answer.add_done_callback(lambda future: self._ended(call, future))
+            case asyncio.Future():
+                loop = answer.get_loop()
+                loop.call_soon_threadsafe(answer.add_done_callback, lambda future: self._ended(call, future))
+            case _:
+                self.finish(call, answer)
+
+    def _ended(self, call: Call, future: Any) -> None:
+        """A future that a handler returned, or its coroutine, has ended."""
+        self._tasks.pop(call, None)
+        try:
+            answer = future.result()
+        except (asyncio.CancelledError, concurrent.futures.CancelledError):
+            self._failed(call, RequestFailed("the handler was cancelled", code=CellReturnCode.PROCESS_EXCEPTION))
+        except Exception as error:
+            self._failed(call, error)
+        else:
+            self._answered(call, answer)
+
+    def finish(self, call: Call, answer: Any) -> None:
+        """Reply with a value or a Message."""
+        reply = answer if isinstance(answer, Message) else Message(payload=answer)
+        try:
+            chain = self._filters.outgoing_reply.matching(call.channel, call.topic)
+            reply = filters.run(chain, reply) or reply
+            outcome = self._outcome(reply)
+        except Exception as error:
+            self._failed(call, error)
+        else:
+            self._end(call, outcome)
+
+    def deferred(self, origin: str, id: int) -> Call | None:
+        """The call that waits for a `send_reply`, if there is one."""
+        return self._deferred.get((origin, id))
+
+    def _outcome(self, reply: Message) -> Outcome:
+        headers = user_headers(reply)
+        bodies = tuple(payload.encode(reply.payload))
+        if (size := sum(len(body) for body in bodies)) > self._config.segment:
+            text = f"the reply of {size} bytes is above the segment of {self._config.segment} bytes of {self._fqcn}"
+            raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
+        return Outcome(reply.return_code, reply.error, PAYLOAD_CODEC, headers, bodies)
+
+    def _failed(self, call: Call, error: Exception) -> None:
+        if isinstance(error, RequestFailed):
+            code, text = error.code, error.reason
+        elif isinstance(error, DecodeError):
+            code, text = CellReturnCode.INVALID_REQUEST, str(error)
+        elif isinstance(error, EncodeError):
+            code, text = CellReturnCode.PROCESS_EXCEPTION, f"the reply cannot travel: {error}"
+        else:
+            code, text = CellReturnCode.PROCESS_EXCEPTION, f"{type(error).__name__}: {error}"
+            log.warning("%s: handler of %s:%s failed", self._fqcn, call.channel, call.topic, exc_info=error)
+        self._end(call, Outcome(code, text))
+
+    def _end(self, call: Call, outcome: Outcome) -> None:
+        self._deferred.pop((call.origin, call.id), None)
+        if call.expects_reply and not call.revoked:
+            self._reply(call, outcome)

@@ -1,0 +1,486 @@
+"""The one thread that owns all sockets of a cell, reads the clock, and obeys what the node says.
+
+A pass, in this order:
+
+    1  wait for a socket, the wake-up or the next deadline
+    2  monitors: an undrained one freezes libzmq, and a lost connection must be known before what follows it
+    3  ZAP: who may connect
+    4  messages: at most 64, 4 MiB or 2 ms, the sockets in turn; the rest in the next pass, which does not wait
+    5  submissions of other threads: at most 256
+    6  deadlines
+    7  queues: whatever libzmq takes now
+
+Nothing that can block runs here: handlers, files and codecs of payloads run on workers. A frame that is not what
+it claims is dropped, counted, and logged once per connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import zmq
+
+from zmqfl.config import CellConfig
+from zmqfl.errors import ClosedError, LocalProtocolError, ProtocolError, ZmqflError
+from zmqfl.protocol.commands import (
+    Call,
+    Command,
+    Exit,
+    Finish,
+    Hangup,
+    Invoke,
+    Note,
+    PeerChanged,
+    Redial,
+    Revoke,
+    Send,
+)
+from zmqfl.protocol.node import Node
+from zmqfl.transport.authentication import (
+    CURVE,
+    LOOPBACK,
+    SAME_USER,
+    TRUSTED,
+    CurvePolicy,
+    LoopbackPolicy,
+    SameUserPolicy,
+    TrustedPolicy,
+    ZapAnswerer,
+)
+from zmqfl.transport.dialer import Dialer
+from zmqfl.transport.endpoint import Endpoint
+from zmqfl.transport.keys import Keys
+from zmqfl.transport.listener import Listener
+from zmqfl.transport.outbox import ByteBudget
+from zmqfl.transport.sockets import open_context
+from zmqfl.transport.wakeup import Wakeup
+from zmqfl.wire.codec import decode_packet, encode_packet
+from zmqfl.wire.messages import Buffer, Conn, Lane, Packet
+
+log = logging.getLogger("zmqfl.transport")
+
+MOST_MESSAGES: Final = 64
+MOST_BYTES: Final = 4 * 1024 * 1024
+MOST_SECONDS: Final = 0.002
+MOST_SUBMISSIONS: Final = 256
+COPIED: Final = 64 * 1024
+"""Bytes up to which a received frame is copied out of libzmq at once; bigger ones are views of its memory."""
+FULL_PAUSE: Final = 0.002
+"""Seconds until a full connection of a ROUTER is tried again: it cannot be polled for a single peer."""
+LINGER: Final = 1.0
+"""Seconds that libzmq gets at the end to hand what it has to the kernel."""
+TERM_WATCHDOG: Final = 5.0
+"""Seconds after which a context that does not terminate is reported and left behind."""
+
+
+class Edges(Protocol):
+    """What the floor above does; all are called on the reactor's thread and must not block or raise."""
+
+    def invoke(self, call: Call) -> bool:
+        """Run the handler on a worker; False when no worker can take it."""
+
+    def revoke_call(self, call: Call) -> None:
+        """Nobody waits for it any more."""
+
+    def finish(self, finish: Finish) -> None:
+        """A request has ended at one target."""
+
+    def peer_changed(self, change: PeerChanged) -> None:
+        """A neighbour changed its state."""
+
+    def exit_process(self, status: int, reason: str) -> None:
+        """The process must end."""
+
+
+class Reactor:
+    """See the module. Sockets are opened by the constructor, in the caller's thread: their errors are the caller's.
+
+    Raises `UserError` for an endpoint that cannot be used.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        config: CellConfig,
+        edges: Edges,
+        *,
+        listen: list[Endpoint],
+        parent: Endpoint | None,
+        keys: Keys | None,
+        trusted_network: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.node = node
+        self.counters: Counter[str] = Counter()
+        self.budget = ByteBudget(config.send_budget)
+        self.listeners: list[Listener] = []
+        self.dialers: dict[Lane, Dialer] = {}
+        self._edges = edges
+        self._clock = clock
+        self._inbox: deque[Callable[[float], list[Command]]] = deque()
+        self._wakeup = Wakeup()
+        self._closed = False
+        self._ended = False
+        self._blocked: set[Conn] = set()
+        self._more = False
+        self._complained: set[Conn] = set()
+        self._turn = 0
+        self._pid = os.getpid()
+        self._context = open_context(config)
+        self._curve = CurvePolicy(keys.allowed if keys is not None else {})
+        try:
+            self._zap = self._open_zap(keys)
+            self._open(config, listen, parent, keys, trusted_network)
+        except BaseException:
+            self._close_sockets(linger=0)
+            raise
+        self._poller = zmq.Poller()
+        self._register()
+        self._thread = threading.Thread(target=self._run, name=f"zmqfl:{node.fqcn}", daemon=True)
+
+    # -- other threads -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, action: Callable[[float], list[Command]]) -> None:
+        """Run `action(now)` on the reactor and obey what it returns. Raises `ClosedError` after `stop`."""
+        if self._closed:
+            raise ClosedError(f"cell {self.node.fqcn} is stopped")
+        self._inbox.append(action)
+        self._wakeup.set()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was started."""
+        return self._thread.ident is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be submitted any more."""
+        return self._closed
+
+    def now(self) -> float:
+        """The time of the node's clock."""
+        return self._clock()
+
+    def is_current(self) -> bool:
+        """Whether this is the reactor's own thread."""
+        return threading.current_thread() is self._thread
+
+    def set_allowed(self, allowed: Mapping[str, bytes]) -> None:
+        """Accept exactly these keys from now on; a bound peer whose key is not among them is cut off."""
+        names = dict(allowed)
+
+        def act(now: float) -> list[Command]:
+            self._curve.replace(names)
+            return self.node.set_allowed(names, now)
+
+        self.submit(act)
+
+    def stop(self, timeout: float = TERM_WATCHDOG) -> bool:
+        """End the thread, close everything. Returns False when libzmq did not let go in time (a bug worth a report)."""
+        if self._pid != os.getpid():
+            return True
+        self._closed = True
+        self._inbox.append(self._end)
+        self._wakeup.set()
+        if not self.is_started:
+            self._close_sockets(linger=0)
+            return True
+        self._thread.join(timeout + LINGER + 1)
+        return not self._thread.is_alive()
+
+    # -- set-up ----------------------------------------------------------------------------------------------------
+
+    def _open_zap(self, keys: Keys | None) -> ZapAnswerer:
+        zap = ZapAnswerer(self._context)
+        zap.add_domain(CURVE, self._curve)
+        zap.add_domain(SAME_USER, SameUserPolicy())
+        zap.add_domain(LOOPBACK, LoopbackPolicy())
+        zap.add_domain(TRUSTED, TrustedPolicy())
+        if keys is not None:
+            try:
+                zap.self_test()
+            except BaseException:
+                zap.close()
+                raise
+        return zap
+
+    def _open(
+        self,
+        config: CellConfig,
+        listen: list[Endpoint],
+        parent: Endpoint | None,
+        keys: Keys | None,
+        trusted_network: bool,
+    ) -> None:
+        for index, endpoint in enumerate(listen):
+            own = None if endpoint.is_ipc else keys  # over ipc the kernel proves the user
+            self.listeners.append(Listener(self._context, endpoint, index, config, own, self.budget, trusted_network))
+        if parent is not None:
+            own = None if parent.is_ipc else keys
+            for lane in Lane:
+                self.dialers[lane] = Dialer(self._context, parent, lane, config, own, self.budget)
+
+    def _ports(self) -> list[Listener | Dialer]:
+        return [*self.dialers.values(), *self.listeners]
+
+    def _register(self) -> None:
+        self._poller.register(self._wakeup.fd, zmq.POLLIN)
+        self._poller.register(self._zap.socket, zmq.POLLIN)
+        for port in self._ports():
+            self._poller.register(port.socket, zmq.POLLIN)
+            self._poller.register(port.monitor.socket, zmq.POLLIN)
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._ended:
+                self._pass()
+        finally:
+            self._closed = True
+            self._close_sockets(LINGER)
+
+    def _pass(self) -> None:
+        ready = {item for item, _ in self._poller.poll(self._patience())}
+        now = self._clock()
+        self._wakeup.clear()
+        self._monitors(ready, now)
+        if self._zap.socket in ready:
+            self._zap.handle()
+        self._receive(ready, now)
+        self._submissions()
+        self._deadlines()
+        self._flush()
+
+    def _patience(self) -> int:
+        """Milliseconds to wait for something to happen."""
+        if self._more or self._inbox:
+            return 0
+        times = [listener.deadline for listener in self.listeners]
+        times.append(self.node.deadline)
+        now = self._clock()
+        if any(conn[0] == "in" for conn in self._blocked):
+            times.append(now + FULL_PAUSE)
+        first = min((time for time in times if time is not None), default=now + 60)
+        return max(0, min(60_000, int((first - now) * 1000) + 1))
+
+    def _monitors(self, ready: set[object], now: float) -> None:
+        for dialer in self.dialers.values():
+            if dialer.monitor.socket not in ready:
+                continue
+            for event in dialer.events():
+                if event is True:
+                    self._obey(self.node.connected(dialer.lane, now), now)
+                elif event is False:
+                    self._forget(dialer.conn)
+                    self._obey(self.node.disconnected(dialer.conn, now), now)
+                else:
+                    self._obey(self.node.refused(dialer.lane, now), now)
+        for listener in self.listeners:
+            if listener.monitor.socket in ready:
+                listener.drain(now)
+            if listener.is_touch_due(now):
+                self._obey(self.node.touch(), now)
+
+    def _receive(self, ready: set[object], now: float) -> None:
+        """The sockets in turn, a message each, until they are empty or this pass has had enough."""
+        ports = [port for port in self._ports() if self._more or port.socket in ready]
+        self._turn += 1
+        ports = ports[self._turn % len(ports) :] + ports[: self._turn % len(ports)] if ports else []
+        messages = size = 0
+        until = now + MOST_SECONDS
+        while ports:
+            for port in list(ports):
+                taken = self._take(port, now)
+                if taken is None:
+                    ports.remove(port)
+                    continue
+                messages += 1
+                size += taken
+                if messages >= MOST_MESSAGES or size >= MOST_BYTES or (not messages & 7 and self._clock() >= until):
+                    self._more = True
+                    return
+        self._more = False
+
+    def _take(self, port: Listener | Dialer, now: float) -> int | None:
+        """Receive one message and act on it; returns its bytes, None when there is none."""
+        try:
+            frames = port.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        user = None
+        if isinstance(port, Listener):
+            routing_id = frames[0].bytes
+            if port.has_keys:
+                user = str(frames[0].get("User-Id"))
+            conn = port.conn(routing_id)
+            del frames[0]
+        else:
+            conn = port.conn
+        parts: list[Buffer] = [frame.bytes if len(frame) <= COPIED else frame.buffer for frame in frames]
+        try:
+            packet = decode_packet(parts)
+            commands = self.node.receive(conn, packet, now, user)
+        except (ProtocolError, ZmqflError) as error:
+            self._malformed(conn, error)
+        except Exception:  # a bug of ours must cost one message and not the cell
+            self.counters["bugs"] += 1
+            log.exception("%s: a message was dropped because of a bug in zmqfl", self.node.fqcn)
+        else:
+            self._obey(commands, now)
+        return sum(map(len, parts))
+
+    def _malformed(self, conn: Conn, error: ZmqflError) -> None:
+        self.counters["malformed"] += 1
+        if conn not in self._complained and len(self._complained) < MOST_SUBMISSIONS:
+            self._complained.add(conn)
+            log.warning("%s: dropped a malformed message (later ones are only counted): %s", self.node.fqcn, error)
+
+    def _submissions(self) -> None:
+        for _ in range(min(len(self._inbox), MOST_SUBMISSIONS)):
+            action = self._inbox.popleft()
+            now = self._clock()
+            try:
+                commands = action(now)
+            except Exception:  # a bug of ours must cost one verb and not the cell
+                self.counters["bugs"] += 1
+                log.exception("%s: a verb failed because of a bug in zmqfl", self.node.fqcn)
+            else:
+                self._obey(commands, now)
+
+    def _deadlines(self) -> None:
+        now = self._clock()
+        deadline = self.node.deadline
+        if deadline is not None and deadline <= now:
+            self._obey(self.node.handle_timeout(now), now)
+
+    # -- obey ------------------------------------------------------------------------------------------------------
+
+    def _obey(self, commands: list[Command], now: float) -> None:
+        for command in commands:
+            match command:
+                case Send():
+                    self._send(command.conn, command.packet, now)
+                case Finish():
+                    self._edges.finish(command)
+                case Invoke():
+                    if not self._edges.invoke(command.call):
+                        self._obey(self.node.refuse(command.call, now), now)
+                case Revoke():
+                    self._edges.revoke_call(command.call)
+                case PeerChanged():
+                    self._edges.peer_changed(command)
+                case Note():
+                    log.log(command.level, command.text)
+                case Hangup():
+                    self._forget(command.conn)
+                case Redial():
+                    self._forget(self.dialers[command.lane].conn)
+                    self.dialers[command.lane].redial()
+                case Exit():
+                    self._edges.exit_process(command.status, command.reason)
+                case _:
+                    raise LocalProtocolError(f"unexpected command {command!r}")
+
+    def _send(self, conn: Conn, packet: Packet, now: float) -> None:
+        frames = encode_packet(packet)
+        if conn[0] == "up":
+            dialer = self.dialers[conn[1]]
+            if not dialer.outbox and dialer.send(frames):
+                return
+            queued = dialer.outbox.put(frames, packet.size, now)
+        else:
+            listener = self.listeners[conn[1]]
+            box = listener.outboxes.get(conn)
+            try:
+                if not box and listener.send(conn, frames):
+                    return
+            except zmq.ZMQError as error:
+                self._lost(conn, error, now)
+                return
+            queued = listener.outbox(conn).put(frames, packet.size, now)
+        if queued:
+            self._block(conn)
+        else:
+            self._obey(self.node.undeliverable(packet, now), now)
+
+    def _flush(self) -> None:
+        if not self._blocked:
+            return
+        now = self._clock()
+        for conn in list(self._blocked):
+            try:
+                if self._flush_one(conn, now):
+                    self._unblock(conn)
+            except zmq.ZMQError as error:
+                self._lost(conn, error, now)
+
+    def _flush_one(self, conn: Conn, now: float) -> bool:
+        if conn[0] == "up":
+            dialer = self.dialers[conn[1]]
+            dialer.outbox.flush(dialer.send, now)
+            return not dialer.outbox
+        listener = self.listeners[conn[1]]
+        box = listener.outboxes.get(conn)
+        if box is None:
+            return True
+        box.flush(lambda frames: listener.send(conn, frames), now)
+        return not box
+
+    def _block(self, conn: Conn) -> None:
+        self._blocked.add(conn)
+        if conn[0] == "up":  # a DEALER can be polled; a ROUTER says only that some peer can take something
+            self._poller.register(self.dialers[conn[1]].socket, zmq.POLLIN | zmq.POLLOUT)
+
+    def _unblock(self, conn: Conn) -> None:
+        self._blocked.discard(conn)
+        if conn[0] == "up":
+            self._poller.register(self.dialers[conn[1]].socket, zmq.POLLIN)
+
+    def _lost(self, conn: Conn, error: zmq.ZMQError, now: float) -> None:
+        if error.errno != errno.EHOSTUNREACH:
+            self.counters["send_errors"] += 1
+            log.warning("%s: cannot send: %s", self.node.fqcn, error)
+        self._forget(conn)
+        self._obey(self.node.disconnected(conn, now), now)
+
+    def _forget(self, conn: Conn) -> None:
+        """What is queued was for a connection that is no more."""
+        if conn in self._blocked:
+            self._unblock(conn)
+        self._complained.discard(conn)
+        if conn[0] == "in":
+            self.listeners[conn[1]].forget(conn)
+        else:
+            self.dialers[conn[1]].outbox.clear()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _end(self, now: float) -> list[Command]:
+        self._ended = True
+        return []
+
+    def _close_sockets(self, linger: float) -> None:
+        """Monitors, then sockets, ZAP last: a handshake that nobody answers would hold up the rest."""
+        for port in self._ports():
+            port.close(linger)
+        if hasattr(self, "_zap"):
+            self._zap.close()
+        # term() waits for the linger; should libzmq ever hang, a daemon thread is left behind and not this one.
+        watchdog = threading.Thread(target=self._context.term, name=f"zmqfl-term:{self.node.fqcn}", daemon=True)
+        watchdog.start()
+        watchdog.join(TERM_WATCHDOG)
+        if watchdog.is_alive():
+            log.error("%s: libzmq did not end within %g s", self.node.fqcn, TERM_WATCHDOG)
+        self._wakeup.close()
