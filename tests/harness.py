@@ -1,20 +1,29 @@
 """A federation of Nodes without sockets, threads or sleep: joined by a simulated network, moved by a seed.
 
-`Net` keeps one clock and one queue of what will happen. Between a child and its parent there are two connections,
-as in the transport: the parent knows each by a random routing id that is new after every break, and what was under
-way on a broken connection may still arrive afterwards, as libzmq's ROUTER lets it.
+`Net` keeps one clock and one queue of what will happen. Between a child and its parent there are two connections, as
+in the transport, and they behave as those of libzmq do, or worse:
 
-Invariants are checked while it runs: each request executes at most once, each handle ends exactly once, no stale
-start is heard. `Net.check_ended` asks the rest at the end.
+- the parent knows each by a random routing id that is new after every break;
+- what was under way on a broken connection may still arrive, at either end, mixed with what the new one brings;
+- both ends hear of a break late, the parent perhaps long after the child is back;
+- the child's connection is made anew before its reactor has heard of the break, so that messages of the old session
+  go out on the new connection, before the HELLO;
+- a frozen connection keeps what is sent until it thaws or breaks.
+
+Several processes may hold one name (twins). The one that started first listens at the address of the name.
+
+Checked while it runs: each request executes at most once, each handle ends exactly once, and once a start of a cell
+was heard no older one is. `Net.check_ended` asks the rest at the end.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
@@ -39,6 +48,13 @@ from zmqfl.wire.messages import Buffer, Conn, Lane, Packet
 
 CONFIG = CellConfig(heartbeat=1.0, dead_after=5.0, reconnect_min=0.1, reconnect_max=2.0)
 WALL_MS = 1_700_000_000_000
+BYE_TIME = 0.5
+"""Seconds that a process which stops waits for its neighbours' answers."""
+LATE = 0.2
+"""How often a parent hears of a break long after it."""
+
+Key = tuple[str, int, int, str]
+"""One target of one request: (origin, instance, id, target)."""
 
 
 @dataclass
@@ -54,30 +70,54 @@ class Weather:
     """What was under way on a broken connection still arrives."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Host:
     """One process of one cell: it crashes with all that it knows, and starts again as another instance."""
 
     fqcn: str
+    parent: str
     node: Node
     handler_time: Callable[[], float]
     alive: bool = True
     exited: int | None = None
     changes: list[PeerChanged] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    revoked: list[Call] = field(default_factory=list)
+    heard: dict[str, int] = field(default_factory=dict)
+    """Per origin the fence token of the newest start that ran something here."""
+
+    @property
+    def token(self) -> int:
+        """The fence token that it sends with."""
+        return self.node.requester._me()[1]
 
 
-@dataclass
+@dataclass(eq=False)
 class Cable:
-    """The way between a child's lane and its parent."""
+    """The way between one lane of a child and its parent."""
 
     child: Host
     parent: str
     lane: Lane
     conn: Conn | None = None
     """The parent's name for the present connection; None while it is broken."""
+    listener: Host | None = None
+    """The process at the other end of `conn`."""
     cut: bool = False
     frozen: bool = False
+    dialling: bool = False
+    is_known: bool = False
+    """The child's reactor has heard that it is connected, and not yet that it is no more."""
+    told: float = 0.0
+    """When the child hears of the last change; changes keep their order."""
+    queued: list[list[Buffer]] = field(default_factory=list)
+    """Sent by a child that does not know of the break: the next connection brings them."""
+    ice: deque[Callable[[], None]] = field(default_factory=deque)
+    """Arrivals on a frozen connection."""
+
+
+Who = str | Host
+"""A process, or the name of a cell: its newest process."""
 
 
 class Net:
@@ -89,12 +129,20 @@ class Net:
         self.config = config
         self.weather = weather or Weather()
         self.hosts: dict[str, Host] = {}
+        """The newest process of each name."""
+        self.processes: list[Host] = []
+        """All that live, in the order in which they were started."""
         self.cables: list[Cable] = []
-        self.executions: Counter[tuple[str, int, int, str]] = Counter()
-        self.outcomes: dict[tuple[str, int, int, str], Outcome] = {}
-        self.asked: set[tuple[str, int, int, str]] = set()
+        self.executions: Counter[Key] = Counter()
+        self.outcomes: dict[Key, Outcome] = {}
+        self.asked: dict[Key, float] = {}
+        """When each was sent."""
+        self.ended: dict[Key, float] = {}
         self.delivered = 0
         self.wall_skew: dict[str, int] = {}
+        """Milliseconds by which the clock of a cell that starts from now on is wrong."""
+        self.when_ended: Callable[[Host], None] = lambda host: None
+        """Told of each process that ended by itself, with its status in `exited`."""
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._still = 0
@@ -102,24 +150,24 @@ class Net:
     # -- building --------------------------------------------------------------------------------------------------
 
     def add(self, fqcn: str, parent: str = "", handler_time: Callable[[], float] = lambda: 0.0) -> Host:
-        """Start a cell; it dials its parent at once."""
-        wall = WALL_MS + self.wall_skew.get(fqcn, 0) + int(self.now * 1000)
+        """Start a process; it dials its parent at once."""
         node = Node(
             fqcn,
             self.random.getrandbits(63) + 1,
             has_parent=bool(parent),
             config=self.config,
             sessions=lambda: self.random.getrandbits(63) + 1,
-            wall_ms=wall,
+            wall_ms=WALL_MS + self.wall_skew.get(fqcn, 0) + int(self.now * 1000),
             now=self.now,
         )
-        host = Host(fqcn, node, handler_time)
+        host = Host(fqcn, parent, node, handler_time)
         self.hosts[fqcn] = host
+        self.processes.append(host)
         if parent:
             for lane in Lane:
                 cable = Cable(host, parent, lane)
                 self.cables.append(cable)
-                self.after(0.01, lambda cable=cable: self._dial(cable))
+                self._dial_after(0.01, cable)
         return host
 
     def tree(self, *names: str, root: str = "server") -> None:
@@ -128,58 +176,90 @@ class Net:
         for name in names:
             self.add(name, FQCN.get_parent(name) or root)
 
-    def crash(self, fqcn: str) -> None:
+    def crash(self, who: Who) -> None:
         """kill -9: the process and its connections are gone; the neighbours' kernels notice soon."""
-        host = self.hosts[fqcn]
+        host = self._process(who)
+        if not host.alive:
+            return
         host.alive = False
-        for cable in self._cables_of(host):
-            self._break(cable)
+        self.processes.remove(host)
+        for cable in self.cables:
+            if cable.child is host or cable.listener is host:
+                self._break(cable)
         self.cables = [cable for cable in self.cables if cable.child is not host]
 
-    def restart(self, fqcn: str) -> Host:
-        """The same name again, as another instance that remembers nothing."""
-        if self.hosts[fqcn].alive:
-            self.crash(fqcn)
-        old = self.hosts[fqcn]
-        parent = "" if old.node.uplink is None else (FQCN.get_parent(fqcn) or self._root())
-        return self.add(fqcn, parent, old.handler_time)
+    def stop(self, who: Who) -> None:
+        """The process says BYE and ends."""
+        host = self._process(who)
+        self.obey(host, host.node.stop(self.now))
+        self.after(BYE_TIME, lambda: self.crash(host))
 
-    def cut(self, child: str) -> None:
+    def restart(self, who: Who) -> Host:
+        """The same name again, as another instance that remembers nothing."""
+        self.crash(who)
+        return self.twin(who)
+
+    def twin(self, who: Who) -> Host:
+        """The same name once more, beside the process that holds it."""
+        host = self._process(who)
+        return self.add(host.fqcn, host.parent, host.handler_time)
+
+    def cut(self, who: Who) -> None:
         """No packet passes between the child and its parent, and both learn it after a while."""
-        for cable in self._cables_to_parent(child):
+        for cable in self._cables_to_parent(who):
             cable.cut = True
             self._break(cable)
 
-    def heal(self, child: str) -> None:
+    def heal(self, who: Who) -> None:
         """The link works again; the child dials."""
-        for cable in self._cables_to_parent(child):
+        for cable in self._cables_to_parent(who):
             cable.cut = False
-            self.after(self.random.uniform(0.05, 0.3), lambda cable=cable: self._dial(cable))
+            self._dial_after(self.random.uniform(0.05, 0.3), cable)
 
-    def freeze(self, child: str, frozen: bool = True) -> None:
+    def freeze(self, who: Who) -> None:
         """The connection stays, but nothing passes (a hung process, a silent firewall)."""
-        for cable in self._cables_to_parent(child):
-            cable.frozen = frozen
+        for cable in self._cables_to_parent(who):
+            cable.frozen = True
+
+    def thaw(self, who: Who) -> None:
+        """What was frozen passes, in its order."""
+        for cable in self._cables_to_parent(who):
+            cable.frozen = False
+            while cable.ice:
+                self.after(0.0, cable.ice.popleft())
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
     def request(
-        self, origin: str, targets: str | list[str], body: bytes = b"x", timeout: float = 60.0, **more: float
+        self,
+        origin: Who,
+        targets: str | list[str],
+        body: bytes = b"x",
+        timeout: float = 60.0,
+        deadline: float | None = None,
     ) -> int:
         """Send a request from one cell; returns its id."""
-        host = self.hosts[origin]
+        host = self._process(origin)
         names = [targets] if isinstance(targets, str) else targets
         id = host.node.next_id()
         for name in names:
-            self.asked.add((origin, host.node.instance, id, name))
-        self.obey(host, host.node.request(id, names, "c", "t", 0, {}, (body,), timeout, self.now, **more))
+            self.asked[host.fqcn, host.node.instance, id, name] = self.now
+        self.obey(host, host.node.request(id, names, "c", "t", 0, {}, (body,), timeout, self.now, deadline))
         return id
 
-    def outcome(self, origin: str, id: int, target: str) -> Outcome | None:
-        """How a request of the cell's present instance has ended; None while it has not."""
-        return self.outcomes.get((origin, self.hosts[origin].node.instance, id, target))
+    def cancel(self, origin: Who, id: int) -> None:
+        """Nobody waits for this request any more."""
+        host = self._process(origin)
+        for key in [k for k in self.asked if k[:3] == (host.fqcn, host.node.instance, id) and k not in self.outcomes]:
+            del self.asked[key]
+        self.obey(host, host.node.cancel(id, self.now))
 
-    def code(self, origin: str, id: int, target: str) -> CellReturnCode | None:
+    def outcome(self, origin: Who, id: int, target: str) -> Outcome | None:
+        """How a request of the cell's present instance has ended; None while it has not."""
+        host = self._process(origin)
+        return self.outcomes.get((host.fqcn, host.node.instance, id, target))
+
+    def code(self, origin: Who, id: int, target: str) -> CellReturnCode | None:
         """The return code of that outcome."""
         outcome = self.outcome(origin, id, target)
         return None if outcome is None else outcome.code
@@ -200,20 +280,20 @@ class Net:
 
     def step(self, end: float) -> bool:
         """The next thing that happens, if it happens before `end`."""
-        timer = min(
-            ((d, host.fqcn) for host in self._living() if (d := host.node.deadline) is not None), default=(end, "")
-        )
+        at, host = end, None
+        for process in self.processes:
+            if (deadline := process.node.deadline) is not None and deadline < at:
+                at, host = deadline, process
         event = self._queue[0][0] if self._queue else end
-        at = max(self.now, min(timer[0], event))
+        at = max(self.now, min(at, event))
         if at >= end:
             return False
         self._still = self._still + 1 if at == self.now else 0
         assert self._still < 10_000, f"time stands still: {self!r}"
         self.now = at
-        if event <= timer[0]:
+        if host is None or event <= at:
             heapq.heappop(self._queue)[2]()
         else:
-            host = self.hosts[timer[1]]
             self.obey(host, host.node.handle_timeout(self.now))
         return True
 
@@ -237,16 +317,18 @@ class Net:
                 case PeerChanged():
                     host.changes.append(command)
                 case Redial():
-                    for cable in self._cables_to_parent(host.fqcn):
+                    for cable in self._cables_to_parent(host):
                         if cable.lane is command.lane:
-                            self._dial(cable)
+                            self._dial_after(0.0, cable)
                 case Exit():
                     host.exited = command.status
-                    self.after(0.0, lambda: self._end_process(host))
+                    self.after(0.0, partial(self._end_process, host))
                 case Note():
                     host.notes.append(command.text)
-                case Revoke() | Hangup():
-                    pass
+                case Revoke():
+                    host.revoked.append(command.call)
+                case Hangup():
+                    assert command.conn not in host.node.acceptor.bindings
                 case _:
                     raise AssertionError(f"unexpected command {command}")
 
@@ -254,6 +336,7 @@ class Net:
         key = (call.origin, call.instance, call.id, host.fqcn)
         self.executions[key] += 1
         assert self.executions[key] == 1, f"{key} was executed twice"
+        self._check_newest(host, call)
         call.started = self.now
         body = bytes(call.bodies[0]) if call.bodies else b""
         outcome = Outcome(CellReturnCode.OK, "", 0, {}, (b"re:" + body,))
@@ -264,39 +347,62 @@ class Net:
 
         self.after(host.handler_time(), ended)
 
+    def _check_newest(self, host: Host, call: Call) -> None:
+        caller = next((p for p in self.processes if p.node.instance == call.instance), None)
+        if caller is not None:
+            newest = host.heard.get(call.origin, 0)
+            assert caller.token >= newest, f"{host.fqcn} hears an old start of {call.origin}"
+            host.heard[call.origin] = caller.token
+
     def _finish(self, host: Host, finish: Finish) -> None:
         key = (host.fqcn, host.node.instance, finish.id, finish.target)
-        assert key in self.asked, f"{key} was never asked"
+        assert key in self.asked, f"{key} was never asked, or cancelled"
         assert key not in self.outcomes, f"{key} has ended twice"
         self.outcomes[key] = finish.outcome
+        self.ended[key] = self.now
 
     def _end_process(self, host: Host) -> None:
-        if host.alive and self.hosts.get(host.fqcn) is host:
-            self.crash(host.fqcn)
-        host.alive = False
+        if host.alive:
+            self.crash(host)
+            self.when_ended(host)
 
     # -- the wire --------------------------------------------------------------------------------------------------
 
     def _carry(self, host: Host, conn: Conn, packet: Packet) -> None:
-        cable = self._cable(host, conn)
-        if cable is None or cable.conn is None or cable.frozen:
-            return
         frames = encode_packet(packet)
-        at_conn = cable.conn
+        if conn[0] != "up":
+            cable = next((c for c in self.cables if c.conn == conn), None)
+            if cable is not None:  # else it is broken, and the parent does not know it yet
+                self._transmit(host, cable, frames)
+            return
+        cable = next(c for c in self.cables if c.child is host and c.lane == conn[1])
+        if cable.conn is not None:
+            self._transmit(host, cable, frames)
+        elif cable.is_known:
+            cable.queued.append(frames)
+
+    def _transmit(self, sender: Host, cable: Cable, frames: list[Buffer]) -> None:
+        assert cable.conn is not None
         copies = 2 if self.random.random() < self.weather.duplicate else 1
         for _ in range(copies):
             if self.random.random() >= self.weather.loss:
-                self.after(self._delay(), lambda: self._arrive(host, cable, at_conn, frames))
+                assert cable.listener is not None
+                receiver = cable.listener if sender is cable.child else cable.child
+                self.after(self._delay(), partial(self._arrive, receiver, cable, cable.conn, frames))
 
-    def _arrive(self, sender: Host, cable: Cable, conn: Conn, frames: list[Buffer]) -> None:
-        if cable.conn != conn and self.random.random() >= self.weather.leftover:
+    def _arrive(self, receiver: Host, cable: Cable, conn: Conn, frames: list[Buffer], *, late: bool = False) -> None:
+        if not receiver.alive:
             return
-        to_parent = sender is cable.child
-        receiver = self.hosts.get(cable.parent) if to_parent else cable.child
-        if receiver is None or not receiver.alive or cable.frozen or (not to_parent and cable.conn != conn):
+        if cable.conn != conn and not late:
+            if self.random.random() < self.weather.leftover:
+                again = partial(self._arrive, receiver, cable, conn, frames, late=True)
+                self.after(self.random.choice((0.0, self.random.uniform(0.0, 1.0))), again)
+            return
+        if cable.conn == conn and cable.frozen:
+            cable.ice.append(partial(self._arrive, receiver, cable, conn, frames))
             return
         self.delivered += 1
-        at = conn if to_parent else ("up", cable.lane)
+        at = ("up", cable.lane) if receiver is cable.child else conn
         self.obey(receiver, receiver.node.receive(at, decode_packet(frames), self.now))
 
     def _delay(self) -> float:
@@ -304,76 +410,100 @@ class Net:
         delay = self.random.uniform(low, high)
         return delay + self.random.uniform(0, 10 * high) if self.random.random() < self.weather.reorder else delay
 
+    def _dial_after(self, seconds: float, cable: Cable) -> None:
+        if not cable.dialling:
+            cable.dialling = True
+            self.after(seconds, partial(self._dial, cable))
+
     def _dial(self, cable: Cable) -> None:
-        parent = self.hosts.get(cable.parent)
-        if cable.conn is not None or cable.cut or not cable.child.alive or cable not in self.cables:
+        cable.dialling = False
+        if cable.conn is not None or cable.cut or not cable.child.alive:
             return
-        if parent is None or not parent.alive:
-            self.after(self.random.uniform(0.1, 0.4), lambda: self._dial(cable))
+        cable.listener = self._listener(cable.parent)
+        if cable.listener is None:
+            self._dial_after(self.random.uniform(0.1, 0.4), cable)
             return
         cable.conn = ("in", self.random.getrandbits(64), cable.lane)
-        self.obey(cable.child, cable.child.node.connected(cable.lane, self.now))
+        for frames in cable.queued:
+            self._transmit(cable.child, cable, frames)
+        cable.queued.clear()
+        self._tell(cable, True)
 
     def _break(self, cable: Cable) -> None:
         """Both ends learn of it, each in its own time; the child dials again."""
         conn, cable.conn = cable.conn, None
         if conn is None:
             return
+        while cable.ice:
+            self.after(0.0, cable.ice.popleft())  # as leftovers
+        parent = cable.listener
+        assert parent is not None
 
         def parent_learns() -> None:
-            parent = self.hosts.get(cable.parent)
-            if parent is not None and parent.alive:
+            if parent.alive:
                 self.obey(parent, parent.node.disconnected(conn, self.now))
 
-        def child_learns() -> None:
-            if cable.child.alive and cable.conn is None:
-                self.obey(cable.child, cable.child.node.disconnected(("up", cable.lane), self.now))
-                self._dial(cable)
+        late = self.random.random() < LATE
+        self.after(self.random.uniform(0.1, 3.0) if late else self.random.uniform(0.001, 0.1), parent_learns)
+        self._tell(cable, False)
+        self._dial_after(self.random.uniform(0.001, 0.2), cable)
 
-        self.after(self.random.uniform(0.001, 0.1), parent_learns)
-        self.after(self.random.uniform(0.001, 0.1), child_learns)
+    def _tell(self, cable: Cable, connected: bool) -> None:
+        """The child's reactor hears what its monitor says."""
+        cable.told = max(cable.told, self.now + self.random.uniform(0.0, 0.1))
 
-    def _cable(self, host: Host, conn: Conn) -> Cable | None:
-        if conn[0] == "up":
-            return next((c for c in self.cables if c.child is host and c.lane == conn[1]), None)
-        return next((c for c in self.cables if c.conn == conn), None)
+        def learn() -> None:
+            if not cable.child.alive:
+                return
+            cable.is_known = connected
+            node = cable.child.node
+            if connected:
+                self.obey(cable.child, node.connected(cable.lane, self.now))
+            else:
+                cable.queued.clear()
+                self.obey(cable.child, node.disconnected(("up", cable.lane), self.now))
 
-    def _cables_to_parent(self, child: str) -> list[Cable]:
-        return [cable for cable in self.cables if cable.child is self.hosts[child]]
+        self.after(cable.told - self.now, learn)
 
-    def _cables_of(self, host: Host) -> list[Cable]:
-        return [cable for cable in self.cables if cable.child is host or cable.parent == host.fqcn]
+    def _cables_to_parent(self, who: Who) -> list[Cable]:
+        host = self._process(who)
+        return [cable for cable in self.cables if cable.child is host]
 
-    def _living(self) -> list[Host]:
-        return [host for host in self.hosts.values() if host.alive]
+    def _process(self, who: Who) -> Host:
+        return self.hosts[who] if isinstance(who, str) else who
 
-    def _root(self) -> str:
-        return next(host.fqcn for host in self.hosts.values() if host.node.uplink is None)
+    def _listener(self, name: str) -> Host | None:
+        return next((host for host in self.processes if host.fqcn == name), None)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def is_formed(self) -> bool:
         """Whether every living cell is bound to its parent, both lanes, and both ends agree on the session."""
-        for host in self._living():
-            if host.node.uplink is None:
-                continue
-            link = host.node.uplink.link
-            parent = next((c.parent for c in self.cables if c.child is host), "")
-            other = self.hosts[parent].node.acceptor.children.get(host.fqcn) if parent in self.hosts else None
-            if link is None or other is None or not host.node.is_bound:
-                return False
-            if link.session != other.session or link.bulk is None or other.bulk is None:
-                return False
-        return True
+        return all(self.is_bound(host) for host in self.processes if host.parent)
+
+    def is_bound(self, who: Who) -> bool:
+        """Whether this cell and its parent agree that it is bound, both lanes."""
+        host = self._process(who)
+        link, parent = host.node.link_of(host.node.parent), self._listener(host.parent)
+        if link is None or parent is None or not host.node.is_bound:
+            return False
+        other = parent.node.acceptor.children.get(host.fqcn)
+        ends = (link, other) if other is not None else ()
+        return len({end.session for end in ends}) == 1 and all(end.control and end.bulk for end in ends)
+
+    @property
+    def open(self) -> int:
+        """Requests of living cells that have not ended."""
+        return sum(host.node.requester.open for host in self.processes)
 
     def check_ended(self) -> None:
         """Every handle of a cell that still lives has ended, and nothing is kept for it."""
-        for host in self._living():
+        for host in self.processes:
             assert host.node.requester.open == 0, f"{host.node!r} still waits"
             assert host.node.requester.retained == 0
-        living = {(host.fqcn, host.node.instance) for host in self._living()}
+        living = {(host.fqcn, host.node.instance) for host in self.processes}
         missing = [key for key in self.asked if key[:2] in living and key not in self.outcomes]
         assert not missing, f"never ended: {missing}"
 
     def __repr__(self) -> str:
-        return f"<Net t={self.now:.3f} {' '.join(repr(host.node) for host in self._living())}>"
+        return f"<Net t={self.now:.3f} {' '.join(repr(host.node) for host in self.processes)}>"

@@ -8,7 +8,7 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -29,8 +29,6 @@ from zmqfl.errors import (
 
 LONG = 20.0
 """Seconds that nothing here may take."""
-
-T = TypeVar("T")
 
 
 class Work:
@@ -81,15 +79,591 @@ class Thread(threading.Thread):
         return self.outcome.result(0)
 
 
-class Loop(asyncio.DefaultEventLoopPolicy):
-    """Not a loop of its own: `until_waiting` tells when a thread or task waits for a handle."""
-
-
 def until_waiting(handle: Handle[Any], number: int = 1) -> None:
-    """Until `number` threads or tasks wait for the handle."""
+    """Until so many threads and tasks wait for the handle."""
     while len(handle._callbacks) < number:
-        os.sched_yield()
+        threading.Event().wait(0.001)
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(coroutine)
+def in_child(check: Callable[[], None]) -> int:
+    """Run `check` in a forked child; returns the child's status, 0 when it raised nothing."""
+    if (pid := os.fork()) == 0:
+        status = 1
+        try:
+            check()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# --------------------------------------------------------------------------------------------------------------- ending
+
+
+def test_a_handle_that_has_finished(work: Work) -> None:
+    handle = work.handle()
+    assert (handle.done(), handle.progress, repr(handle)) == (False, Progress(0, 1), "<Handle pending>")
+    handle._finish([1])
+    assert (handle.done(), handle.progress, repr(handle)) == (True, Progress(1, 1), "<Handle finished>")
+    assert handle.result() == [1]
+    assert handle.exception() is None
+    assert (handle.cancelled(), handle.cancel(), work.cancels) == (False, False, 0)
+
+
+def test_a_handle_that_has_failed(work: Work) -> None:
+    handle = work.handle()
+    error = ValueError("wrong")
+    handle._fail(error)
+    assert handle.exception() is error
+    with pytest.raises(ValueError, match="wrong"):
+        handle.result()
+    assert (handle.done(), handle.cancelled(), repr(handle)) == (True, False, "<Handle failed>")
+
+
+def test_a_handle_that_was_cancelled(work: Work) -> None:
+    handle = work.handle()
+    assert (handle.cancel(), handle.cancel(), handle.cancelled(), work.cancels) == (True, True, True, 1)
+    for wait in handle.result, handle.exception:
+        with pytest.raises(concurrent.futures.CancelledError, match="<Handle cancelled> was cancelled"):
+            wait()
+
+
+def test_the_first_end_wins(work: Work) -> None:
+    finished, cancelled = work.handle(), work.handle()
+    finished._finish(1)
+    finished._finish(2)
+    finished._fail(ValueError("late"))
+    assert finished.result() == 1
+    cancelled.cancel()
+    cancelled._finish(1)
+    cancelled._fail(ValueError("late"))
+    assert cancelled.cancelled()
+
+
+@pytest.mark.parametrize("race", range(100))
+def test_of_ends_that_race_one_wins(work: Work, race: int) -> None:
+    handle = work.handle()
+    calls: list[bool] = []
+    handle.add_done_callback(lambda handle: calls.append(handle.cancelled()))
+    ends = [lambda: handle._finish(1), handle.cancel, lambda: handle._fail(ValueError("wrong")), handle.cancel]
+    random.Random(race).shuffle(ends)
+    start = threading.Barrier(len(ends))
+
+    def race_for(end: Callable[[], object]) -> object:
+        start.wait()
+        return end()
+
+    for thread in [Thread(lambda end=end: race_for(end)) for end in ends]:  # type: ignore[misc]
+        thread.value()
+    assert calls == [handle.cancelled()]
+    assert work.cancels == handle.cancelled()
+
+
+def test_callbacks_run_once_in_the_thread_that_ends_the_work(work: Work) -> None:
+    handle = work.handle()
+    calls: list[tuple[Handle[Any], str]] = []
+    handle.add_done_callback(lambda handle: calls.append((handle, threading.current_thread().name)))
+    thread = Thread(lambda: handle._finish(1))
+    thread.value()
+    handle.add_done_callback(lambda handle: calls.append((handle, threading.current_thread().name)))
+    assert calls == [(handle, thread.name), (handle, threading.current_thread().name)]
+
+
+def test_a_callback_that_fails_is_logged_and_harms_nobody(work: Work, caplog: pytest.LogCaptureFixture) -> None:
+    handle = work.handle()
+    calls: list[int] = []
+    handle.add_done_callback(lambda _: 1 // 0)
+    handle.add_done_callback(lambda _: calls.append(1))
+    handle._finish(1)
+    assert calls == [1]
+    assert "a callback of <Handle finished> failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_error_does_not_keep_the_handle_alive(work: Work) -> None:
+    handle = work.handle()
+    handle._fail(ValueError("wrong"))
+    gone = weakref.ref(handle)
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="wrong") as caught:
+            handle.result()
+        del caught, handle
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+# -------------------------------------------------------------------------------------------------------------- threads
+
+
+def test_threads_wait_for_the_end(work: Work) -> None:
+    handle = work.handle()
+    threads = [Thread(handle.result), Thread(lambda: handle.result(LONG)), Thread(handle.exception)]
+    until_waiting(handle, 3)
+    handle._finish(7)
+    assert [thread.value() for thread in threads] == [7, 7, None]
+
+
+def test_a_cancelled_handle_wakes_the_threads(work: Work) -> None:
+    handle = work.handle()
+    thread = Thread(handle.result)
+    until_waiting(handle)
+    handle.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        thread.value()
+
+
+@pytest.mark.parametrize("timeout", [0.01, 0, -1])
+def test_a_time_out_does_not_cancel_the_work(work: Work, timeout: float) -> None:
+    handle = work.request()
+    with pytest.raises(TimeoutError, match=rf"to site-1 pending> has not ended within {timeout} s; wait again"):
+        handle.result(timeout)
+    assert (handle.done(), work.cancels, handle._callbacks) == (False, 0, [])
+    handle._finish(make_reply("ok"))
+    assert handle.result(timeout).ok
+
+
+def test_a_time_out_may_be_endless(work: Work) -> None:
+    handle = work.handle()
+    thread = Thread(lambda: handle.result(float("inf")))
+    until_waiting(handle)
+    handle._finish(7)
+    assert thread.value() == 7
+
+
+def test_a_time_out_that_races_with_the_end(work: Work) -> None:
+    for _ in range(200):
+        handle = work.handle()
+        thread = Thread(lambda handle=handle: handle.result(0.0002))  # type: ignore[misc]
+        handle._finish(7)
+        assert thread.value() == 7
+
+
+def test_waiting_on_the_reactor_is_refused(work: Work) -> None:
+    handle = work.handle()
+    work.reactor = threading.current_thread()
+    for wait in handle.result, handle.exception:
+        with pytest.raises(WouldDeadlockError, match="this is the reactor, .*; use add_done_callback here"):
+            wait()
+    handle._finish(1)
+    assert handle.result() == 1
+
+
+def test_waiting_inside_a_loop_is_refused(work: Work) -> None:
+    async def wait() -> None:
+        handle = work.request()
+        for verb in handle.result, handle.exception, handle.reply:
+            with pytest.raises(WouldDeadlockError, match="await the handle instead"):
+                verb(1)
+        handle._finish(make_reply("ok"))
+        assert handle.result().ok
+
+    asyncio.run(wait())
+
+
+def test_a_pool_thread_that_waits_is_blocked(work: Work) -> None:
+    pool = Workers("calls", keep=1, most=1, cap=2, queue_bytes=100)
+    handle, reply = work.handle(), work.handle()
+    pool.submit(lambda: reply._finish(handle.result(LONG)))
+    until_waiting(handle)
+    pool.submit(lambda: handle._finish(7))
+    assert reply.result(LONG) == 7
+    assert pool.stop(LONG)
+
+
+def test_a_pool_thread_whose_coroutine_waits_is_blocked(work: Work) -> None:
+    pool = Workers("calls", keep=1, most=1, cap=2, queue_bytes=100)
+    handle, reply = work.handle(), work.handle()
+
+    async def handler() -> int:
+        value: int = await handle
+        return value
+
+    pool.submit(lambda: reply._finish(asyncio.run(handler())))
+    until_waiting(handle)
+    pool.submit(lambda: handle._finish(7))
+    assert reply.result(LONG) == 7
+    assert pool.stop(LONG)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_is_refused(work: Work) -> None:
+    pending, finished, broadcast = work.handle(), work.handle(), work.broadcast("a")
+    finished._finish(7)
+
+    async def wait(handle: Handle[Any]) -> None:
+        await handle
+
+    async def iterate() -> None:
+        async for _ in broadcast:
+            pass
+
+    verbs: list[Callable[[], object]] = [
+        pending.result,
+        pending.exception,
+        pending.cancel,
+        lambda: pending.add_done_callback(print),
+        lambda: asyncio.run(wait(pending)),
+        lambda: asyncio.run(iterate()),
+        lambda: next(iter(broadcast)),
+    ]
+
+    def check() -> None:
+        for verb in verbs:
+            with pytest.raises(ForkedError, match=r"belongs to process \d+; make a new cell after a fork"):
+                verb()
+        assert finished.result() == 7
+
+    assert in_child(check) == 0
+    assert work.cancels == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- asyncio
+
+
+def test_await(work: Work) -> None:
+    async def wait() -> None:
+        handle = work.handle()
+        thread = Thread(lambda: (until_waiting(handle), handle._finish(7)))
+        assert await handle == 7
+        assert await handle == 7
+        thread.value()
+
+    asyncio.run(wait())
+
+
+def test_await_raises_what_the_work_raised(work: Work) -> None:
+    async def wait() -> None:
+        handle = work.handle()
+        thread = Thread(lambda: (until_waiting(handle), handle._fail(ValueError("wrong"))))
+        with pytest.raises(ValueError, match="wrong"):
+            await handle
+        thread.value()
+
+    asyncio.run(wait())
+
+
+def test_await_from_two_loops_and_a_thread(work: Work) -> None:
+    handle = work.handle()
+
+    async def wait() -> Any:
+        return await asyncio.gather(handle, handle)
+
+    threads = [Thread(lambda: asyncio.run(wait())), Thread(lambda: asyncio.run(wait())), Thread(handle.result)]
+    until_waiting(handle, 5)
+    handle._finish(7)
+    assert [thread.value() for thread in threads] == [[7, 7], [7, 7], 7]
+
+
+def test_a_cancelled_await_cancels_the_work(work: Work) -> None:
+    async def wait() -> None:
+        handle = work.handle()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle, 0.01)
+        assert (handle.cancelled(), work.cancels) == (True, 1)
+        handle._finish(7)
+        with pytest.raises(asyncio.CancelledError):
+            await handle
+        assert work.cancels == 1
+
+    asyncio.run(wait())
+
+
+def test_a_shielded_await_does_not_cancel_the_work(work: Work) -> None:
+    async def wait() -> None:
+        handle = work.handle()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(handle), 0.01)
+        assert not handle.done()
+        handle._finish(7)
+        assert await handle == 7
+
+    asyncio.run(wait())
+
+
+def test_a_handle_cancelled_elsewhere_cancels_the_await(work: Work) -> None:
+    async def wait() -> None:
+        handle = work.handle()
+        thread = Thread(lambda: (until_waiting(handle), handle.cancel()))
+        with pytest.raises(asyncio.CancelledError):
+            await handle
+        thread.value()
+
+    asyncio.run(wait())
+    assert work.cancels == 1
+
+
+@pytest.mark.parametrize("race", range(50))
+def test_a_cancelled_await_that_races_with_the_end(work: Work, race: int) -> None:
+    async def wait() -> None:
+        handle = work.handle()
+
+        async def await_it() -> Any:
+            return await handle
+
+        task = asyncio.create_task(await_it())
+        thread = Thread(lambda: handle._finish(7))
+        for _ in range(race % 7):
+            await asyncio.sleep(0)
+        task.cancel()
+        [outcome] = await asyncio.gather(task, return_exceptions=True)
+        thread.value()
+        assert outcome == 7 or isinstance(outcome, asyncio.CancelledError)
+        assert work.cancels == handle.cancelled()
+
+    asyncio.run(wait())
+
+
+def test_a_loop_that_is_closed_by_then_harms_nobody(work: Work, caplog: pytest.LogCaptureFixture) -> None:
+    handle, broadcast = work.handle(), work.broadcast("a", "b")
+    calls: list[int] = []
+
+    async def wait(awaitable: Any) -> None:
+        await awaitable
+
+    async def first(handle: BroadcastHandle) -> None:
+        async for _ in handle:
+            raise AssertionError
+
+    loop = asyncio.new_event_loop()
+    coroutines = [wait(handle), first(broadcast)]
+    for coroutine in coroutines:
+        loop.run_until_complete(step(coroutine))
+    loop.close()
+    handle.add_done_callback(lambda _: calls.append(1))
+    handle._finish(7)
+    broadcast._answer("a", Message())
+    broadcast._answer("b", Message())
+    assert (calls, handle.result(), len(broadcast.result()), caplog.text) == ([1], 7, 2, "")
+    for coroutine in coroutines:
+        coroutine.close()
+
+
+async def step(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Run the coroutine up to where it first waits, and forget it."""
+    coroutine.send(None)
+
+
+# ------------------------------------------------------------------------------------------------------------- requests
+
+
+def test_a_reply(work: Work) -> None:
+    handle = work.request()
+    assert repr(handle) == "<RequestHandle to site-1 pending>"
+    reply = make_reply("ok", payload=7)
+    handle._finish(reply)
+    assert handle.result() is reply
+    assert handle.reply() is reply
+    assert handle.exception() is None
+
+
+def test_a_reply_that_is_not_ok(work: Work) -> None:
+    handle = work.request()
+    reply = make_reply(CellReturnCode.COMM_ERROR, "the link broke")
+    handle._finish(reply)
+    assert handle.reply() is reply
+    with pytest.raises(RequestFailed, match="^site-1: comm_error: the link broke$") as caught:
+        handle.result()
+    assert (caught.value.target, caught.value.code, caught.value.reason) == (
+        "site-1",
+        CellReturnCode.COMM_ERROR,
+        "the link broke",
+    )
+    assert isinstance(handle.exception(), RequestFailed)
+
+    async def wait() -> None:
+        with pytest.raises(RequestFailed):
+            await handle
+        assert handle.reply() is reply  # it has ended: nothing waits
+
+    asyncio.run(wait())
+
+
+def test_a_request_that_never_left(work: Work) -> None:
+    handle = work.request()
+    handle._fail(ServiceUnavailable("stopped"))
+    for wait in handle.result, handle.reply:
+        with pytest.raises(ServiceUnavailable, match="stopped"):
+            wait()
+
+
+def test_reply_waits(work: Work) -> None:
+    handle = work.request()
+    thread = Thread(handle.reply)
+    until_waiting(handle)
+    handle._finish(make_reply("timeout"))
+    assert thread.value().return_code is CellReturnCode.TIMEOUT
+
+
+def test_the_class_of_a_failure_follows_its_code() -> None:
+    classes = {code: type(failure("site-1", code, "why")) for code in CellReturnCode}
+    special = {
+        CellReturnCode.SERVICE_UNAVAILABLE: ServiceUnavailable,
+        CellReturnCode.INVALID_REQUEST: InvalidRequest,
+        CellReturnCode.INVALID_SESSION: InvalidSession,
+        CellReturnCode.AUTHENTICATION_ERROR: AuthenticationError,
+        CellReturnCode.ABORT_RUN: AbortRun,
+    }
+    assert classes == {code: special.get(code, RequestFailed) for code in CellReturnCode}
+    assert {failure("site-1", code, "why").code for code in CellReturnCode} == set(CellReturnCode)
+
+
+# ----------------------------------------------------------------------------------------------------------- broadcasts
+
+
+def test_a_broadcast_ends_with_its_last_answer(work: Work) -> None:
+    handle = work.broadcast("a", "b", "a")
+    first, second = make_reply("timeout"), make_reply("ok")
+    assert (handle.targets, handle.progress, handle.replies()) == (("a", "b"), Progress(0, 2), {})
+    handle._answer("b", first)
+    assert (handle.done(), handle.progress, handle.replies()) == (False, Progress(1, 2), {"b": first})
+    assert repr(handle) == "<BroadcastHandle 1/2 pending>"
+    handle._answer("a", second)
+    assert handle.result() == {"a": second, "b": first}
+    assert list(handle.result()) == ["a", "b"]
+    assert list(handle) == [("b", first), ("a", second)]
+    assert repr(handle) == "<BroadcastHandle 2/2 finished>"
+
+
+def test_answers_twice_or_from_others_are_ignored(work: Work) -> None:
+    handle = work.broadcast("a", "b")
+    first, second = Message(), Message()
+    handle._answer("a", first)
+    handle._answer("a", second)
+    handle._answer("c", second)
+    assert handle.replies() == {"a": first}
+
+
+def test_a_broadcast_to_nobody_has_ended(work: Work) -> None:
+    handle = work.broadcast()
+    assert (handle.result(), list(handle), handle.progress) == ({}, [], Progress(0, 0))
+
+
+def test_iteration_gives_answers_as_they_come(work: Work) -> None:
+    handle = work.broadcast("a", "b", "c")
+    handle._answer("b", Message())
+    seen: list[str] = []
+    thread = Thread(lambda: [seen.append(target) or handle._answer("c", Message()) for target, _ in handle])
+    until_waiting(handle)
+    while seen != ["b", "c"]:
+        threading.Event().wait(0.001)
+    assert not handle.done()
+    handle._answer("a", Message())
+    thread.value()
+    assert seen == ["b", "c", "a"]
+
+
+def test_async_iteration_gives_answers_as_they_come(work: Work) -> None:
+    async def iterate() -> None:
+        handle = work.broadcast("a", "b", "c")
+        handle._answer("b", Message())
+        left = iter(["c", "a"])
+        seen: list[str] = []
+        threads: list[Thread] = []
+        async for target, _ in handle:
+            seen.append(target)
+            if (following := next(left, None)) is not None:
+                threads.append(Thread(lambda target=following: handle._answer(target, Message())))  # type: ignore[misc]
+        assert seen == ["b", "c", "a"]
+        for thread in threads:
+            thread.value()
+
+    asyncio.run(iterate())
+
+
+def test_iteration_ends_with_the_error_of_the_work(work: Work) -> None:
+    failed, cancelled = work.broadcast("a", "b"), work.broadcast("a", "b")
+    for handle in failed, cancelled:
+        handle._answer("a", Message())
+    failed._fail(ServiceUnavailable("stopped"))
+    cancelled.cancel()
+    cancelled._answer("b", Message())
+
+    async def iterate(handle: BroadcastHandle) -> list[str]:
+        return [target async for target, _ in handle]
+
+    for handle, in_thread, in_loop in (
+        (failed, ServiceUnavailable, ServiceUnavailable),
+        (cancelled, concurrent.futures.CancelledError, asyncio.CancelledError),
+    ):
+        answers = iter(handle)
+        assert next(answers)[0] == "a"
+        with pytest.raises(in_thread):
+            next(answers)
+        with pytest.raises(in_loop):
+            asyncio.run(iterate(handle))
+        assert list(handle.replies()) == ["a"]
+
+
+def test_a_cancelled_async_iteration_cancels_the_work(work: Work) -> None:
+    async def iterate() -> None:
+        handle = work.broadcast("a", "b")
+        handle._answer("a", Message())
+
+        async def collect() -> None:
+            async for _ in handle:
+                pass
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(collect(), 0.01)
+        assert (handle.cancelled(), work.cancels) == (True, 1)
+
+    asyncio.run(iterate())
+
+
+def test_a_broken_off_iteration_does_not_cancel_the_work(work: Work) -> None:
+    async def iterate() -> None:
+        handle = work.broadcast("a", "b")
+        handle._answer("a", Message())
+        async for _ in handle:
+            break
+        for _ in range(2):
+            handle._answer("b", Message())
+        assert len(await handle) == 2
+
+    asyncio.run(iterate())
+    assert work.cancels == 0
+
+
+def test_iteration_on_the_reactor_and_in_a_loop_is_refused_where_it_would_wait(work: Work) -> None:
+    handle = work.broadcast("a", "b")
+    handle._answer("a", Message())
+
+    async def iterate() -> None:
+        answers = iter(handle)
+        assert next(answers)[0] == "a"
+        with pytest.raises(WouldDeadlockError):
+            next(answers)
+
+    asyncio.run(iterate())
+    work.reactor = threading.current_thread()
+    with pytest.raises(WouldDeadlockError):
+        list(handle)
+    handle._answer("b", Message())
+    assert len(list(handle)) == 2
+
+
+@pytest.mark.parametrize("race", range(30))
+def test_each_iteration_sees_each_answer_once(work: Work, race: int) -> None:
+    targets = [f"site-{number}" for number in range(50)]
+    handle = work.broadcast(*targets)
+
+    async def collect() -> list[str]:
+        return [target async for target, _ in handle]
+
+    def answer(part: list[str]) -> None:
+        for target in part:
+            handle._answer(target, Message())
+
+    dice = random.Random(race)
+    dice.shuffle(targets)
+    threads = [
+        Thread(lambda: answer(targets[:30])),
+        Thread(lambda: [target for target, _ in handle]),
+        Thread(lambda: asyncio.run(collect())),
+        Thread(lambda: answer(targets[20:])),
+    ]
+    _, in_thread, in_loop, _ = [thread.value() for thread in threads]
+    assert in_thread == in_loop == list(handle.replies())
+    assert sorted(in_thread) == sorted(targets)

@@ -59,7 +59,7 @@ def storm(seed: int) -> None:
             net.restart(name)
     for name in TREE:
         net.heal(name)
-    net.run_until(lambda: all(h.node.requester.open == 0 for h in net.hosts.values() if h.alive), 200)
+    net.run_until(lambda: net.open == 0, 200)
     net.check_ended()
     net.weather = Weather()
     net.run_until(net.is_formed, 60)

@@ -169,7 +169,7 @@ BODIES: dict[str, bytes] = {
     "array with code points beyond Unicode": array("<U4", [1], data=b"\xff" * 16),
     "array with fields beyond Unicode": array([16, False, ["a", None, 8, ">U1", [2]]], [1], data=b"\xff" * 16),
     **{
-        f"dtype {dtype!r}": array(dtype, [1])
+        f"dtype {dtype!r}": array(dtype, [0], data=b"")
         for dtype in (
             *(
                 "|O",

@@ -387,6 +387,12 @@ class Cell(FlareNames):
         if self._node.is_quiet:
             self._quiet.set()
 
+    def reactor_ended(self) -> None:
+        """For the reactor."""
+        self._asking.close(lambda: ClosedError(f"cell {self.fqcn} was closed"))
+        for handle in self._ready:
+            handle._finish(False)
+
     def exit_process(self, status: int, reason: str) -> None:
         """For the reactor."""
         self.exit = Exit(status, reason)
@@ -494,14 +500,11 @@ class Cell(FlareNames):
             raise ForkedError(f"cell {self.fqcn} belongs to process {self._pid}; make a new one after a fork")
 
     def _close(self, drain: float) -> None:
-        if self._reactor.is_started:
+        if self._reactor.is_started and not self._reactor.is_closed:
             self._close_politely(drain)
         self._workers.drop_queued()
         self._workers.stop(GOODBYE)
         self._reactor.stop()
-        self._asking.close(lambda: ClosedError(f"cell {self.fqcn} was closed"))
-        for handle in self._ready:
-            handle._finish(False)
 
     def _close_politely(self, drain: float) -> None:
         def refuse_new(now: float) -> list[Command]:

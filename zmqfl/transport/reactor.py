@@ -95,6 +95,9 @@ class Edges(Protocol):
     def peer_changed(self, change: PeerChanged) -> None:
         """A neighbour changed its state."""
 
+    def reactor_ended(self) -> None:
+        """Nothing will be told any more: whatever still waits must fail now."""
+
     def exit_process(self, status: int, reason: str) -> None:
         """The process must end."""
 
@@ -247,8 +250,11 @@ class Reactor:
         try:
             while not self._ended:
                 self._pass()
+        except Exception:
+            log.exception("%s: the reactor has ended because of a bug in zmqfl", self.node.fqcn)
         finally:
             self._closed = True
+            self._edges.reactor_ended()
             self._close_sockets(LINGER)
 
     def _pass(self) -> None:

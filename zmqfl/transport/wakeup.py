@@ -31,10 +31,11 @@ class Wakeup:
                 os.eventfd_write(self.fd, 1)
 
     def clear(self) -> None:
-        """Make `fd` unreadable. In this order: a flag that was lowered first could stay up with nothing to read."""
+        """Make `fd` unreadable."""
         if self._is_set:
-            os.eventfd_read(self.fd)
-            self._is_set = False
+            with self._lock:  # the flag may be up before the descriptor is written
+                os.eventfd_read(self.fd)
+                self._is_set = False
 
     def close(self) -> None:
         """Close the descriptor; again does nothing. Only for the polling thread."""

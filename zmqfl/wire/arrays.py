@@ -38,7 +38,7 @@ _ML_NAMES: Final = {
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
 }
 _NAMES: Final = _NUMPY_NAMES | _ML_NAMES
-_TYPE_STRING = re.compile(r"[<>|](?:[biufcSUV]\d{1,9}|[mM]8(?:\[\d{0,9}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)")
+_TYPE_STRING = re.compile(r"[<>|](?:[biufcSUV][1-9]\d{0,8}|[mM]8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)")
 
 
 def lower_dtype(dtype: DType, depth: int = 0) -> str | list[object]:
