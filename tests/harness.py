@@ -86,11 +86,6 @@ class Host:
     heard: dict[str, int] = field(default_factory=dict)
     """Per origin the fence token of the newest start that ran something here."""
 
-    @property
-    def token(self) -> int:
-        """The fence token that it sends with."""
-        return self.node.requester._me()[1]
-
 
 @dataclass(eq=False)
 class Cable:
@@ -349,10 +344,10 @@ class Net:
 
     def _check_newest(self, host: Host, call: Call) -> None:
         caller = next((p for p in self.processes if p.node.instance == call.instance), None)
-        if caller is not None:
+        if caller is not None and host.parent != call.origin:  # the parent's token may go back, as its clock may
             newest = host.heard.get(call.origin, 0)
-            assert caller.token >= newest, f"{host.fqcn} hears an old start of {call.origin}"
-            host.heard[call.origin] = caller.token
+            assert caller.node.fence >= newest, f"{host.fqcn} hears an old start of {call.origin}"
+            host.heard[call.origin] = caller.node.fence
 
     def _finish(self, host: Host, finish: Finish) -> None:
         key = (host.fqcn, host.node.instance, finish.id, finish.target)
@@ -484,8 +479,8 @@ class Net:
     def is_bound(self, who: Who) -> bool:
         """Whether this cell and its parent agree that it is bound, both lanes."""
         host = self._process(who)
-        link, parent = host.node.link_of(host.node.parent), self._listener(host.parent)
-        if link is None or parent is None or not host.node.is_bound:
+        link, parent = host.node.neighbours.link_of(host.node.neighbours.parent), self._listener(host.parent)
+        if link is None or parent is None or not host.node.neighbours.is_bound:
             return False
         other = parent.node.acceptor.children.get(host.fqcn)
         ends = (link, other) if other is not None else ()

@@ -33,9 +33,7 @@ def test_to_register_again_replaces(registry: Registry[str]) -> None:
     assert registry.matching("task", "get") == ["new"]
 
 
-def test_cell_N12_a_filter_on_one_topic_does_not_switch_off_the_wildcard_filter(  # noqa: N802
-    registry: Registry[str],
-) -> None:
+def test_cell_N12_a_filter_on_one_topic_does_not_switch_off_the_wildcard_filter(registry: Registry[str]) -> None:
     registry.append("server", "register", "exact")
     registry.append("server", "*", "channel")
     registry.append("*", "*", "authenticate")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import select
 import threading
 from collections import deque
@@ -16,8 +17,6 @@ def is_readable(wakeup: Wakeup) -> bool:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The descriptors that were written to."""
-    import os
-
     calls: list[int] = []
     write = os.eventfd_write
 
@@ -62,18 +61,29 @@ def test_set_after_close_touches_no_descriptor(written: list[int]) -> None:
     assert repr(wakeup) == "<Wakeup closed>"
 
 
-def test_a_signal_handler_may_interrupt_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a signal came while `set` holds its lock."""
-    import os
-
+def test_a_signal_handler_may_interrupt_set() -> None:
+    """As if a signal came while `set`, in the same thread, holds its lock."""
     wakeup = Wakeup()
-    write = os.eventfd_write
-
-    def interrupted(fd: int, value: int) -> None:
+    with wakeup._lock:
+        assert wakeup._lock.acquire(blocking=False), "the handler would wait for itself"
+        wakeup._lock.release()
         wakeup.set()
-        write(fd, value)
+    assert is_readable(wakeup)
+    wakeup.close()
 
-    monkeypatch.setattr(os, "eventfd_write", interrupted)
+
+def test_a_set_in_the_middle_of_clear_leaves_it_settable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wake-up itself may vanish, since the work is looked for after `clear`; the next one must not."""
+    wakeup = Wakeup()
+    wakeup.set()
+    read = os.eventfd_read
+
+    def interrupted(fd: int) -> int:
+        wakeup.set()
+        return read(fd)
+
+    monkeypatch.setattr(os, "eventfd_read", interrupted)
+    wakeup.clear()
     wakeup.set()
     assert is_readable(wakeup)
     wakeup.close()

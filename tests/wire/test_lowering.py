@@ -82,8 +82,10 @@ REFUSED: list[tuple[Any, str]] = [
     (np.zeros(1, "V0"), "items of 0 bytes"),
     (np.zeros(1, np.dtype((np.record, [("a", "i4")]))), "dtype of record would come out as another"),
     (np.zeros(1, {"names": ["a"], "formats": ["i4"], "titles": [1]}), "title of dtype field 'a' is not a str"),
+    (np.zeros(1, [("a", "i4"), ("b", "f8", (9, 0))]), "dtype field 'b' has items of 0 bytes"),
+    (np.zeros((1 << 24, 2, 0)), "empty array with more than 16777216 rows"),
     (np.zeros(1, "M8[1000000000s]"), "dtype datetime64 cannot travel"),
-    (np.zeros((1,) * 33), "33 dimensions"),
+    (np.zeros((1,) * 33), "shape is not a list of at most 32 sizes"),
 ]
 
 

@@ -12,12 +12,14 @@ from typing import Any
 
 from zmqfl.cell import filters
 from zmqfl.cell.filters import Filters
-from zmqfl.cell.handles import BroadcastHandle, RequestHandle
+from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
 from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, strip_reserved, user_headers
 from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
-from zmqfl.errors import CellReturnCode, DecodeError, RequestFailed
-from zmqfl.protocol.commands import Finish, Outcome
+from zmqfl.errors import CellReturnCode, ClosedError, DecodeError, RequestFailed
+from zmqfl.fqcn import FQCN
+from zmqfl.protocol.commands import Command, Finish, Outcome
+from zmqfl.protocol.node import Node
 from zmqfl.wire import payload
 from zmqfl.wire.messages import Buffer
 
@@ -79,17 +81,94 @@ class _Waiting:
 
 
 class Asking:
-    """See the module."""
+    """See the module. `submit` runs an action on the reactor; `error` makes what handles fail with at the end."""
 
-    def __init__(self, fqcn: str, config: CellConfig, workers: Workers, call_filters: Filters) -> None:
-        self._fqcn = fqcn
+    def __init__(
+        self,
+        node: Node,
+        config: CellConfig,
+        workers: Workers,
+        call_filters: Filters,
+        submit: Callable[[Callable[[float], list[Command]]], None],
+    ) -> None:
+        self._node = node
         self._config = config
         self._workers = workers
         self._filters = call_filters
+        self._submit = submit
         self._waiting: dict[int, _Waiting] = {}
 
-    def prepare(self, channel: str, topic: str, content: Any) -> Outgoing:
+    # -- any thread ----------------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        handle: RequestHandle | BroadcastHandle,
+        targets: tuple[str, ...],
+        channel: str,
+        topic: str,
+        content: Any,
+        timeout: float,
+        deadline: float | None,
+        secure: bool,
+    ) -> None:
+        """Send a request to each target; whatever comes of it ends up in the handle."""
+        good = tuple(name for name in targets if not FQCN.validate(name))
+        for name in targets:
+            if problem := FQCN.validate(name):
+                fail_all(handle, [name], CellReturnCode.INVALID_TARGET, problem)
+        try:
+            out = self.prepare(channel, topic, content, secure)
+        except RequestFailed as error:
+            fail_all(handle, good, error.code, error.reason)
+            return
+        if good:
+            self._submit(lambda now: self._send(handle, good, out, timeout, deadline, now))
+
+    def fire(
+        self,
+        handle: Handle[dict[str, str]],
+        targets: tuple[str, ...],
+        channel: str,
+        topic: str,
+        content: Any,
+        secure: bool,
+    ) -> None:
+        """Send without a reply; the handle gets, per target, "" or why it did not leave."""
+        bad = {name: f"{CellReturnCode.INVALID_TARGET}: {p}" for name in targets if (p := FQCN.validate(name))}
+        good = [name for name in targets if name not in bad]
+        try:
+            out = self.prepare(channel, topic, content, secure)
+        except RequestFailed as error:
+            handle._finish({**bad, **dict.fromkeys(good, f"{error.code}: {error.reason}")})
+            return
+
+        def act(now: float) -> list[Command]:
+            id = self._node.next_id()
+            commands, errors = self._node.fire(id, good, channel, topic, PAYLOAD_CODEC, out.headers, out.bodies, now)
+            handle._finish({**bad, **errors})
+            return commands
+
+        self._submit(act)
+
+    def cancel(self, handle: RequestHandle | BroadcastHandle) -> None:
+        """The handle was cancelled."""
+
+        def act(now: float) -> list[Command]:
+            for id in [id for id, waiting in self._waiting.items() if waiting.handle is handle]:
+                del self._waiting[id]
+                return self._node.cancel(id, now)
+            return []  # it has not left yet: `_send` looks at the handle
+
+        try:
+            self._submit(act)
+        except ClosedError:
+            return  # closing has ended it as well
+
+    def prepare(self, channel: str, topic: str, content: Any, secure: bool = False) -> Outgoing:
         """Filter and encode. Raises `EncodeError` for what cannot travel, `RequestFailed` for what must not."""
+        if secure:
+            text = "secure=True needs sealing keys, which this version does not have; nothing was sent"
+            raise RequestFailed(text, code=CellReturnCode.COMM_ERROR)
         message = content if isinstance(content, Message) else Message(payload=content)
         chain = self._filters.outgoing_request.matching(channel, topic)
         if chain:
@@ -101,21 +180,30 @@ class Asking:
         bodies = tuple(payload.encode(message.payload))
         if (size := sum(len(body) for body in bodies)) > self._config.segment:
             text = (
-                f"the payload of {size} bytes is above the segment of {self._config.segment} bytes of {self._fqcn}; "
-                "send it in parts, or raise `segment` at every cell on the way"
+                f"the payload of {size} bytes is above the {self._config.segment} bytes of a segment at "
+                f"{self._node.fqcn}; send it in parts, or raise `segment` at every cell on the way"
             )
             raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
         return Outgoing(channel, topic, user_headers(message), bodies)
 
     # -- the reactor's thread --------------------------------------------------------------------------------------
 
-    def expect(self, id: int, handle: RequestHandle | BroadcastHandle, channel: str, topic: str, targets: int) -> None:
-        """`finish` will be called for request `id`, once per target."""
-        self._waiting[id] = _Waiting(handle, channel, topic, targets)
-
-    def forget(self, id: int) -> None:
-        """The handle was cancelled."""
-        self._waiting.pop(id, None)
+    def _send(
+        self,
+        handle: RequestHandle | BroadcastHandle,
+        targets: tuple[str, ...],
+        out: Outgoing,
+        timeout: float,
+        deadline: float | None,
+        now: float,
+    ) -> list[Command]:
+        if handle.done():
+            return []
+        id = self._node.next_id()
+        self._waiting[id] = _Waiting(handle, out.channel, out.topic, len(targets))
+        return self._node.request(
+            id, targets, out.channel, out.topic, PAYLOAD_CODEC, out.headers, out.bodies, timeout, now, deadline
+        )
 
     def finish(self, finish: Finish) -> None:
         """A request has ended at one target."""
@@ -140,11 +228,11 @@ class Asking:
         if not self._workers.submit(filtered, 0, refused):
             refused()
 
-    def close(self, error: Callable[[], Exception]) -> None:
+    def close(self) -> None:
         """Fail every handle that is left."""
         waiting, self._waiting = self._waiting, {}
         for each in waiting.values():
-            each.handle._fail(error())
+            each.handle._fail(ClosedError(f"cell {self._node.fqcn} was closed"))
 
     def _filtered(self, reply: Message, waiting: _Waiting) -> Message:
         try:

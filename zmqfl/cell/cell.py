@@ -12,6 +12,7 @@ that of the node, and all of it lives on the reactor's thread; a verb only submi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import threading
@@ -21,24 +22,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from zmqfl.cell import asking
-from zmqfl.cell.asking import Asking, Outgoing
+from zmqfl.cell.asking import Asking
+from zmqfl.cell.edges import CellEdges
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.flare_names import FlareNames
 from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
+from zmqfl.cell.identity import endpoint_of, keys_of
 from zmqfl.cell.net_agent import serve_net_agent
-from zmqfl.cell.peers import CellAgent, PeerCallbacks
+from zmqfl.cell.peers import PeerCallbacks
 from zmqfl.cell.registry import check_name
 from zmqfl.cell.serving import Serving
 from zmqfl.cell.statistics import CellStatistics, collect
 from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
-from zmqfl.errors import CellReturnCode, ClosedError, ForkedError, RequestFailed, UserError
-from zmqfl.fqcn import FQCN, parse
-from zmqfl.protocol.commands import Call, Command, Exit, Finish, Outcome, PeerChanged
+from zmqfl.errors import ClosedError, ForkedError, UserError
+from zmqfl.fqcn import parse
+from zmqfl.protocol.commands import Call, Command, Exit, Outcome
 from zmqfl.protocol.node import Node
 from zmqfl.transport import keys as key_files
-from zmqfl.transport.endpoint import Endpoint, check_open
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.reactor import Reactor
 
@@ -74,42 +75,42 @@ class Cell(FlareNames):
         self.fqcn = parse(fqcn)
         self.config = config or CellConfig()
         self.filters = Filters()
-        self.exit: Exit | None = None
-        """Set when the process must end."""
         urls = [listen] if isinstance(listen, str) else list(listen or ())
-        listeners = [_endpoint(url, keys is not None, trusted_network) for url in urls]
-        parent_endpoint = Endpoint.parse(parent, "parent") if parent else None
+        listeners = [endpoint_of(url, "listen", keys is not None, trusted_network) for url in urls]
+        parent_endpoint = endpoint_of(parent, "parent", keys is not None, trusted_network) if parent else None
         if not listeners and parent_endpoint is None:
             remedy = "give `parent`, or `listen` for a root"
             raise UserError(f"cell {self.fqcn!r} neither listens nor dials", field="parent", remedy=remedy)
-        self._keys = _load_keys(self.fqcn, keys, parent_endpoint)
-        self._on_exit = on_exit
+        self._keys = keys_of(self.fqcn, keys, parent_endpoint)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._closing = False
-        self._calls: set[Call] = set()
-        self._quiet = threading.Event()
-        self._ready: list[Handle[bool]] = []
         c = self.config
         self._workers = Workers(f"zmqfl-calls:{self.fqcn}", c.calls_min, c.calls_max, c.calls_cap, c.receive_budget)
-        node = Node(
+        self._node = Node(
             self.fqcn,
-            secrets.randbits(63) + 1,
+            _random(),
             has_parent=parent_endpoint is not None,
             config=c,
-            sessions=lambda: secrets.randbits(63) + 1,
+            sessions=_random,
             wall_ms=int(time.time() * 1000),
             now=time.monotonic(),
         )
         if self._keys is not None:
-            node.acceptor.allowed = frozenset(self._keys.allowed)
-        self._reactor = Reactor(
-            node, c, self, listen=listeners, parent=parent_endpoint, keys=self._keys, trusted_network=trusted_network
-        )
-        self._node = node
+            self._node.acceptor.allowed = frozenset(self._keys.allowed)
         self._peers = PeerCallbacks(self._workers)
-        self._asking = Asking(self.fqcn, c, self._workers, self.filters)
-        self._serving = Serving(self.fqcn, c, self._workers, self.filters, self._send_outcome, self._reactor.now)
+        self._asking = Asking(self._node, c, self._workers, self.filters, self._submit)
+        self._serving = Serving(self.fqcn, c, self._workers, self.filters, self._send_outcome, time.monotonic)
+        self._edges = CellEdges(self._node, self._asking, self._serving, self._peers, on_exit or _nothing)
+        self._reactor = Reactor(
+            self._node,
+            c,
+            self._edges,
+            listen=listeners,
+            parent=parent_endpoint,
+            keys=self._keys,
+            trusted_network=trusted_network,
+        )
         serve_net_agent(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class Cell(FlareNames):
         self._reactor.start()
 
     def close(self, drain: float | None = None) -> None:
-        """Stop: refuse new requests, let running handlers end (at most `drain` seconds), fail what still waits, say BYE.
+        """Stop: refuse new requests, let running handlers end (at most `drain` seconds), fail what waits, say BYE.
 
         May be called more than once, and from several threads: each call returns when the cell is closed.
         """
@@ -143,14 +144,8 @@ class Cell(FlareNames):
 
     def connected(self) -> Handle[bool]:
         """Ends when the parent has bound this cell, both lanes; at once for a root."""
-        handle: Handle[bool] = Handle(on_cancel=lambda: None, on_reactor=self._reactor.is_current)
-
-        def act(now: float) -> list[Command]:
-            self._ready.append(handle)
-            self._look_ready()
-            return []
-
-        self._submit(act)
+        handle: Handle[bool] = Handle(on_cancel=_nothing, on_reactor=self._reactor.is_current)
+        self._submit(lambda now: self._edges.expect_ready(handle))
         return handle
 
     def __enter__(self) -> Self:
@@ -163,10 +158,8 @@ class Cell(FlareNames):
 
     async def __aenter__(self) -> Self:
         self.start()
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.connected(), FIRST_CONNECTION)
-        except TimeoutError:
-            pass
         return self
 
     async def __aexit__(
@@ -194,10 +187,10 @@ class Cell(FlareNames):
         Raises `EncodeError` for a payload that cannot travel, `ClosedError`, `ForkedError`.
         """
         self._check()
-        ids: list[int] = []
-        handle = RequestHandle(str(target), on_cancel=lambda: self._cancel(ids), on_reactor=self._reactor.is_current)
-        self._ask(handle, (target,), check_name(channel, "channel"), check_name(topic, "topic"), payload, timeout,
-                  deadline, secure, ids)  # fmt: skip
+        handle = RequestHandle(
+            str(target), on_cancel=lambda: self._asking.cancel(handle), on_reactor=self._reactor.is_current
+        )
+        self._ask(handle, (target,), channel, topic, payload, timeout, deadline, secure)
         return handle
 
     def broadcast(
@@ -213,38 +206,21 @@ class Cell(FlareNames):
     ) -> BroadcastHandle:
         """Ask several cells; serialised once, each link is crossed once. The handle gives a Message per target."""
         self._check()
-        ids: list[int] = []
-        names = tuple(dict.fromkeys([targets] if isinstance(targets, str) else targets))
-        handle = BroadcastHandle(names, on_cancel=lambda: self._cancel(ids), on_reactor=self._reactor.is_current)
-        self._ask(handle, names, check_name(channel, "channel"), check_name(topic, "topic"), payload, timeout,
-                  deadline, secure, ids)  # fmt: skip
+        names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
+        handle = BroadcastHandle(
+            names, on_cancel=lambda: self._asking.cancel(handle), on_reactor=self._reactor.is_current
+        )
+        self._ask(handle, names, channel, topic, payload, timeout, deadline, secure)
         return handle
 
     def fire(
         self, targets: str | Iterable[str], channel: str, topic: str, payload: Any = None, *, secure: bool = False
     ) -> Handle[dict[str, str]]:
-        """Send without waiting for a reply: it may be lost. The handle gives, per target, "" or why it did not leave."""
+        """Send without a reply: it may be lost. The handle gives, per target, "" or why it did not leave."""
         self._check()
-        names = tuple(dict.fromkeys([targets] if isinstance(targets, str) else targets))
-        handle: Handle[dict[str, str]] = Handle(on_cancel=lambda: None, on_reactor=self._reactor.is_current)
-        bad = {str(name): str(CellReturnCode.INVALID_TARGET) for name in names if FQCN.validate(name)}
-        good = [name for name in names if str(name) not in bad]
-        try:
-            if secure:
-                raise RequestFailed(NOT_SEALED, code=CellReturnCode.COMM_ERROR)
-            out = self._asking.prepare(check_name(channel, "channel"), check_name(topic, "topic"), payload)
-        except RequestFailed as error:
-            handle._finish({**bad, **dict.fromkeys(good, f"{error.code}: {error.reason}")})
-            return handle
-
-        def act(now: float) -> list[Command]:
-            node = self._node
-            commands, errors = node.fire(node.next_id(), good, channel, topic, asking.PAYLOAD_CODEC,
-                                         out.headers, out.bodies, now)  # fmt: skip
-            handle._finish({**bad, **errors})
-            return commands
-
-        self._submit(act)
+        names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
+        handle: Handle[dict[str, str]] = Handle(on_cancel=_nothing, on_reactor=self._reactor.is_current)
+        self._asking.fire(handle, names, check_name(channel, "channel"), check_name(topic, "topic"), payload, secure)
         return handle
 
     def register_request_cb(self, channel: str, topic: str, cb: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -284,15 +260,15 @@ class Cell(FlareNames):
 
     def is_cell_connected(self, fqcn: str) -> bool:
         """Whether `fqcn` is a neighbour with a working connection."""
-        return (link := self._node.link_of(fqcn)) is not None and link.connected
+        return (link := self._node.neighbours.link_of(fqcn)) is not None and link.connected
 
     def is_cell_reachable(self, fqcn: str) -> bool:
         """Whether a message to `fqcn` could leave this cell now."""
-        return not self._node.obstacle(fqcn)
+        return not self._node.neighbours.obstacle(fqcn)
 
     def is_backbone_ready(self) -> bool:
         """Whether the parent has bound this cell; a root always is."""
-        return self._node.is_bound
+        return self._node.neighbours.is_bound
 
     def child_exited(self, fqcn: str) -> None:
         """A launcher saw the process of a child end: whatever waits for it fails now and not after `dead_after`."""
@@ -314,7 +290,7 @@ class Cell(FlareNames):
 
     def ask_exit(self, status: int, reason: str) -> None:
         """Have the process of this cell end: `exit` is set and `on_exit` called."""
-        self.exit_process(status, reason)
+        self._edges.exit_process(status, reason)
 
     # -- what it is --------------------------------------------------------------------------------------------------
 
@@ -331,18 +307,23 @@ class Cell(FlareNames):
         return self.urls[0]
 
     @property
+    def exit(self) -> Exit | None:
+        """Status and reason when the process must end; None until then."""
+        return self._edges.exit
+
+    @property
     def root(self) -> str:
         """The name of the root; "" until a parent has told it."""
-        return self._node.root
+        return self._node.neighbours.root
 
     @property
     def parent(self) -> str:
         """The name of the parent; "" for the root, or while no parent has bound this cell."""
-        return self._node.parent
+        return self._node.neighbours.parent
 
     def hop_to(self, fqcn: str) -> str:
         """The neighbour on the way to `fqcn`; "" when there is no way."""
-        return self._node.hop_to(fqcn) or ""
+        return self._node.neighbours.hop_to(fqcn) or ""
 
     @property
     def refusal(self) -> str:
@@ -351,7 +332,7 @@ class Cell(FlareNames):
 
     def statistics(self) -> CellStatistics:
         """Everything countable, as it is at one moment."""
-        handle: Handle[CellStatistics] = Handle(on_cancel=lambda: None, on_reactor=self._reactor.is_current)
+        handle: Handle[CellStatistics] = Handle(on_cancel=_nothing, on_reactor=self._reactor.is_current)
 
         def act(now: float) -> list[Command]:
             handle._finish(collect(self._reactor, self._workers.statistics(), now))
@@ -362,42 +343,6 @@ class Cell(FlareNames):
 
     def __repr__(self) -> str:
         return repr(self._node).replace("<Node", "<Cell closed" if self._closing else "<Cell", 1)
-
-    # -- called by the reactor ---------------------------------------------------------------------------------------
-
-    def invoke(self, call: Call) -> bool:
-        """For the reactor."""
-        if call.expects_reply:
-            self._calls.add(call)
-        return self._serving.invoke(call)
-
-    def revoke_call(self, call: Call) -> None:
-        """For the reactor."""
-        self._serving.revoke(call)
-        self._call_ended(call)
-
-    def finish(self, finish: Finish) -> None:
-        """For the reactor."""
-        self._asking.finish(finish)
-
-    def peer_changed(self, change: PeerChanged) -> None:
-        """For the reactor."""
-        self._peers.tell(CellAgent(change.fqcn, change.state, change.instance, change.reason))
-        self._look_ready()
-        if self._node.is_quiet:
-            self._quiet.set()
-
-    def reactor_ended(self) -> None:
-        """For the reactor."""
-        self._asking.close(lambda: ClosedError(f"cell {self.fqcn} was closed"))
-        for handle in self._ready:
-            handle._finish(False)
-
-    def exit_process(self, status: int, reason: str) -> None:
-        """For the reactor."""
-        self.exit = Exit(status, reason)
-        if self._on_exit is not None:
-            self._on_exit(status, reason)
 
     # -- within ------------------------------------------------------------------------------------------------------
 
@@ -411,78 +356,17 @@ class Cell(FlareNames):
         timeout: float | None,
         deadline: float | None,
         secure: bool,
-        ids: list[int],
     ) -> None:
-        bad = [name for name in targets if FQCN.validate(name)]
-        for name in bad:
-            asking.fail_all(handle, [str(name)], CellReturnCode.INVALID_TARGET, FQCN.validate(name))
-        good = tuple(name for name in targets if name not in bad)
-        try:
-            if secure:
-                raise RequestFailed(NOT_SEALED, code=CellReturnCode.COMM_ERROR)
-            out = self._asking.prepare(channel, topic, payload)
-        except RequestFailed as error:
-            asking.fail_all(handle, good, error.code, error.reason)
-            return
-        if good:
-            self._submit(lambda now: self._send(handle, good, out, timeout, deadline, ids, now))
-
-    def _send(
-        self,
-        handle: RequestHandle | BroadcastHandle,
-        targets: tuple[str, ...],
-        out: Outgoing,
-        timeout: float | None,
-        deadline: float | None,
-        ids: list[int],
-        now: float,
-    ) -> list[Command]:
-        """On the reactor."""
-        if handle.done():
-            return []
-        id = self._node.next_id()
-        ids.append(id)
-        self._asking.expect(id, handle, out.channel, out.topic, len(targets))
-        return self._node.request(
-            id, targets, out.channel, out.topic, asking.PAYLOAD_CODEC, out.headers, out.bodies,
-            timeout or self.config.request_timeout, now, deadline,
+        self._asking.ask(
+            handle, targets, check_name(channel, "channel"), check_name(topic, "topic"), payload,
+            timeout or self.config.request_timeout, deadline, secure,
         )  # fmt: skip
 
-    def _cancel(self, ids: list[int]) -> None:
-        """A handle was cancelled. `ids` is empty when the request has not left yet: `_send` sees the handle."""
-
-        def act(now: float) -> list[Command]:
-            commands: list[Command] = []
-            for id in ids:
-                self._asking.forget(id)
-                commands += self._node.cancel(id, now)
-            return commands
-
-        if not self._closing:
-            self._submit(act)
-
     def _send_outcome(self, call: Call, outcome: Outcome) -> None:
-        def act(now: float) -> list[Command]:
-            self._call_ended(call)
-            return self._node.reply(call, outcome, now)
-
         try:
-            self._reactor.submit(act)
+            self._reactor.submit(lambda now: self._edges.reply(call, outcome, now))
         except ClosedError:
             return  # the handler took longer than the drain; its caller has been told
-
-    def _call_ended(self, call: Call) -> None:
-        self._calls.discard(call)
-        if self._closing and not self._calls:
-            self._quiet.set()
-
-    def _look_ready(self) -> None:
-        """On the reactor: whether the parent has bound both lanes."""
-        link = self._node.uplink.link if self._node.uplink is not None else None
-        if self._ready and self._node.is_bound and (self._node.uplink is None or (link and link.bulk)):
-            ready, self._ready = self._ready, []
-            for handle in ready:
-                handle._finish(True)
 
     def _submit(self, action: Callable[[float], list[Command]]) -> None:
         self._check()
@@ -501,43 +385,19 @@ class Cell(FlareNames):
 
     def _close(self, drain: float) -> None:
         if self._reactor.is_started and not self._reactor.is_closed:
-            self._close_politely(drain)
+            self._reactor.submit(lambda now: self._edges.begin_closing())
+            self._edges.quiet.wait(drain)
+            self._reactor.submit(self._edges.leave)
+            self._edges.quiet.wait(GOODBYE)
         self._workers.drop_queued()
         self._workers.stop(GOODBYE)
         self._reactor.stop()
 
-    def _close_politely(self, drain: float) -> None:
-        def refuse_new(now: float) -> list[Command]:
-            self._node.drain()
-            if not self._calls:
-                self._quiet.set()
-            return []
 
-        def fail_and_leave(now: float) -> list[Command]:
-            self._asking.close(lambda: ClosedError(f"cell {self.fqcn} was closed"))
-            self._quiet.clear()
-            commands = self._node.stop(now)
-            if not commands:
-                self._quiet.set()
-            return commands
-
-        self._reactor.submit(refuse_new)
-        self._quiet.wait(drain)
-        self._reactor.submit(fail_and_leave)
-        self._quiet.wait(GOODBYE)
+def _random() -> int:
+    """63 unguessable bits that are not 0."""
+    return secrets.randbits(63) or 1
 
 
-NOT_SEALED = "secure=True needs sealing keys, which this version does not have; nothing was sent"
-
-
-def _endpoint(url: str, secured: bool, trusted_network: bool) -> Endpoint:
-    endpoint = Endpoint.parse(url, "listen")
-    check_open(endpoint, secured, trusted_network, "listen")
-    return endpoint
-
-
-def _load_keys(fqcn: str, keys: Keys | str | Path | None, parent: Endpoint | None) -> Keys | None:
-    if keys is None or isinstance(keys, Keys):
-        return keys
-    above = None if parent is None else FQCN.get_parent(fqcn) or FQCN.ROOT_SERVER
-    return key_files.load(Path(keys), fqcn, above)
+def _nothing(*_: object) -> None:
+    """For handles whose work cannot be given up."""

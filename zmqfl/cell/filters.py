@@ -51,7 +51,7 @@ def bound(cb: Callable[..., Message | None], args: tuple[Any, ...], kwargs: dict
 def run(chain: list[Filter], message: Message) -> Message | None:
     """The first Message that a filter returns, or None.
 
-    An error that a filter raises becomes a `RequestFailed`: its own code for those of `zmqfl.errors`, else filter_error.
+    What a filter raises becomes a `RequestFailed`: with its own code for those of `zmqfl.errors`, else filter_error.
     """
     for each in chain:
         try:

@@ -33,6 +33,7 @@ class FlareNames:
     if TYPE_CHECKING:
         filters: Filters
 
+        # The verbs of `Cell`, for the type checker.
         def request(self, target: str, channel: str, topic: str, payload: Any = None, timeout: float | None = None,
                     *, deadline: float | None = None, secure: bool = False) -> RequestHandle: ...  # fmt: skip
         def broadcast(self, targets: str | Iterable[str], channel: str, topic: str, payload: Any = None,

@@ -122,6 +122,7 @@ class Handle(Generic[T]):
             opened = gate.acquire(timeout=_seconds(timeout))
         if not opened:
             self._remove_done_callback(wake)
+        if not self.done():
             raise TimeoutError(f"{self!r} has not ended within {timeout} s; wait again, or cancel() it")
 
     def _check_may_wait(self) -> None:
@@ -217,7 +218,7 @@ class Handle(Generic[T]):
             try:
                 raise error
             finally:
-                del error, self  # the traceback of the error must not hold the error: large values would live on
+                del error  # its traceback would hold it, and so the caller's frames with all that is in them
         return cast(T, self._value)
 
     def _about(self) -> str:

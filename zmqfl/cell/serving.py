@@ -113,7 +113,7 @@ class Serving:
             answer = self._filters.on_request(request, call.channel, call.topic)
             if answer is None:
                 answer = self._handle(call, request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever a handler or filter raises is the caller's to know
             self._failed(call, error)
         else:
             self._answered(call, answer)
@@ -165,7 +165,7 @@ class Serving:
             answer = future.result()
         except (asyncio.CancelledError, concurrent.futures.CancelledError):
             self._failed(call, RequestFailed("the handler was cancelled", code=CellReturnCode.PROCESS_EXCEPTION))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever a handler or filter raises is the caller's to know
             self._failed(call, error)
         else:
             self._answered(call, answer)
@@ -177,7 +177,7 @@ class Serving:
             chain = self._filters.outgoing_reply.matching(call.channel, call.topic)
             reply = filters.run(chain, reply) or reply
             outcome = self._outcome(reply)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever a handler or filter raises is the caller's to know
             self._failed(call, error)
         else:
             self._end(call, outcome)

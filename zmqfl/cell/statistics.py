@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -64,15 +65,15 @@ def collect(reactor: Reactor, workers: WorkersStatistics, now: float) -> CellSta
             link.fqcn, str(link.state), link.instance, now - link.since, link.rtt,
             (link.control is not None) + (link.bulk is not None),
         )
-        for link in node.links()
+        for link in node.neighbours.links()
     )  # fmt: skip
-    counters = (
-        reactor.counters + node.counters + node.acceptor.counters + node.requester.counters + node.responder.counters
-    )
+    counters: Counter[str] = Counter()
+    for part in (reactor, node, node.transit, node.acceptor, node.requester, node.responder):
+        counters.update(part.counters)
     for listener in reactor.listeners:
         counters["failed_handshakes"] += listener.failed_handshakes
     return CellStatistics(
-        node.fqcn, node.instance, node.fence, node.is_bound, links,
+        node.fqcn, node.instance, node.fence, node.neighbours.is_bound, links,
         node.requester.open, node.responder.running, node.requester.retained,
         reactor.budget.used, reactor.budget.peak, MappingProxyType(dict(counters)), workers,
     )  # fmt: skip

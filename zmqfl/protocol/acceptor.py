@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from zmqfl.config import CellConfig
 from zmqfl.fqcn import FQCN
 from zmqfl.protocol.commands import Command, Hangup, Level, Note, PeerChanged, PeerState, Send
-from zmqfl.protocol.fence import MAX_TOKEN, FenceTable
+from zmqfl.protocol.fence import CLOCK_ERROR, FenceTable
 from zmqfl.protocol.link import Link
 from zmqfl.protocol.routing import may_accept, speaks_for
 from zmqfl.wire.codec import encode_header
@@ -102,7 +102,7 @@ class Acceptor:
         """A HELLO or ATTACH. `user`: the name that the key of the connection proves, None without keys."""
         if isinstance(message, Attach):
             return self._attach(conn, user, packet.session, now)
-        if problem := self._refusal(conn, message, user):
+        if problem := self._refusal(conn, message, user, wall_ms):
             self.counters["hello_refused"] += 1
             note = Note(Level.WARNING, f"{self.fqcn}: refused a HELLO of {message.fqcn!r:.80}: {problem}")
             return [note, _bye(conn, ByeReason.REFUSED, problem)]
@@ -199,14 +199,14 @@ class Acceptor:
         are not searched after each message."""
         return self._next
 
-    def _refusal(self, conn: Conn, hello: Hello, user: str | None) -> str:
+    def _refusal(self, conn: Conn, hello: Hello, user: str | None, wall_ms: int) -> str:
         if conn in self.bindings and self.bindings[conn][0].fqcn != hello.fqcn:
             return "its connection is bound to another name"
-        if hello.token >= MAX_TOKEN:
+        if hello.token >= wall_ms + CLOCK_ERROR:
             return "its fence token is out of range"
         if hello.version_min > VERSION_MAX or hello.version_max < VERSION_MIN:
             return f"it speaks protocol versions {hello.version_min} to {hello.version_max}, this cell {VERSION_MAX}"
-        if problem := FQCN.validate(hello.fqcn):
+        if problem := FQCN.validate(hello.fqcn) or ("blank" if hello.fqcn != FQCN.normalize(hello.fqcn) else ""):
             return f"its name is not valid: {problem}"
         if not may_accept(hello.fqcn, self.fqcn, self.is_root):
             return f"it does not belong below {self.fqcn!r}"
@@ -220,8 +220,15 @@ class Acceptor:
         return user is None or self.allowed is None or user in self.allowed
 
     def _is_older(self, hello: Hello) -> bool:
-        token = hello.token or self._starts.get(hello.fqcn, {}).get(hello.instance, 0)
+        token = self._token_of(hello)
         return token != 0 and self._fences.is_stale(hello.fqcn, token)
+
+    def _token_of(self, hello: Hello) -> int:
+        """The token that this start holds; 0 when it has none that is its own."""
+        starts = self._starts.get(hello.fqcn, {})
+        if any(token == hello.token and instance != hello.instance for instance, token in starts.items()):
+            return 0  # two starts at once were offered the same, and the other one was quicker
+        return hello.token or starts.get(hello.instance, 0)
 
     def _propose(self, conn: Conn, user: str | None, hello: Hello, welcome: Welcome, wall_ms: int) -> list[Command]:
         bound = self.bindings.get(conn)
@@ -229,8 +236,7 @@ class Acceptor:
             return [self._welcomed(conn, bound[0].token, bound[0].session, welcome)]
         candidate = self._candidates.pop(conn, None)
         if candidate is None or candidate.hello.instance != hello.instance:
-            known = hello.token or self._starts.get(hello.fqcn, {}).get(hello.instance, 0)
-            token = known or max(self._fences.highest(hello.fqcn), wall_ms) + 1
+            token = self._token_of(hello) or max(self._fences.highest(hello.fqcn), wall_ms) + 1
             candidate = _Candidate(conn, user, hello, token, self._sessions())
         self._candidates[conn] = candidate
         if len(self._candidates) > MOST_CANDIDATES:
@@ -244,10 +250,9 @@ class Acceptor:
         if self._fences.is_stale(hello.fqcn, token):
             return [_bye(conn, ByeReason.REPLACED, f"a newer start of {hello.fqcn} is bound", candidate.session)]
         if any(other == token and instance != hello.instance for instance, other in starts.items()):
-            return [
-                _reset(conn, Lane.CONTROL, candidate.session)
-            ]  # two starts at once: the next HELLO gets a new token
+            return [_reset(conn, Lane.CONTROL, candidate.session)]  # the next HELLO gets a new token
         self._fences.admit(hello.fqcn, token)
+        self._resets.pop(conn, None)
         starts[hello.instance] = token
         if len(starts) > MOST_STARTS:
             del starts[next(iter(starts))]
@@ -281,7 +286,8 @@ class Acceptor:
         if candidate is not None:  # whoever knows the session has read the WELCOME
             commands = self._bind(candidate, now)
         link = next((link for link in self.children.values() if link.session == session and link.connected), None)
-        if link is None or link.control == conn or self._users[link.fqcn] != user:
+        taken = conn in self.bindings and self.bindings[conn] != (link, Lane.BULK)
+        if link is None or taken or self._users[link.fqcn] != user:
             self.counters["attach_refused"] += 1
             return [*commands, _reset(conn, Lane.BULK, session)]
         if link.bulk is not None and link.bulk != conn:

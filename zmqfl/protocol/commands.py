@@ -19,7 +19,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from zmqfl.errors import CellReturnCode
-from zmqfl.wire.messages import NO_DEADLINE, Buffer, Conn, Lane, Packet, RoutedMessage
+from zmqfl.wire.messages import NO_DEADLINE, Buffer, Conn, Lane, Packet, Return, RoutedMessage
 
 
 class PeerState(StrEnum):
@@ -80,6 +80,20 @@ class Post:
     bodies: tuple[Buffer, ...] = ()
     flags: int = 0
     remaining: int = NO_DEADLINE
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """This message is for this cell."""
+
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """A request or probe of this cell's own found no way."""
+
+    message: Return
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +177,7 @@ class Note:
     text: str
 
 
-Command = Post | Send | Invoke | Revoke | Finish | PeerChanged | Redial | Hangup | Exit | Note
+Command = Post | Deliver | GiveBack | Send | Invoke | Revoke | Finish | PeerChanged | Redial | Hangup | Exit | Note
 
 EXIT_REPLACED = 75
 """EX_TEMPFAIL of sysexits.h: a newer start of the same site holds the name."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 MAX_TOKEN = 1 << 62
 """Far beyond any clock; a token above is not one, and the next after it must still fit 64 bits."""
+CLOCK_ERROR = 10 * 365 * 86_400_000
+"""Milliseconds by which a clock may have been ahead when it issued a token; a HELLO with more is refused."""
 MOST_NAMES = 16384
 """Names remembered; beyond it the one unused for longest is dropped. A federation has fewer."""
 

@@ -44,7 +44,7 @@ class Link:
     """When the state was entered."""
     sent: list[int] = field(default_factory=lambda: [0, 0])
     """The last sequence number of each lane."""
-    seen: list[SequenceWindow] = field(default_factory=list)
+    seen: list[SequenceWindow] = field(default_factory=lambda: [SequenceWindow(), SequenceWindow()])
     """The sequence numbers that have come on each lane."""
     rtt: float | None = None
     """Seconds from a beat to its echo, without the time it was held."""
@@ -54,10 +54,11 @@ class Link:
     _beat_got: tuple[int, float] = (0, 0.0)
 
     def bind(self, instance: int, token: int, session: int, control: Conn, now: float) -> None:
-        """A handshake has succeeded: a new session on a new control connection; the bulk one must attach again."""
+        """A handshake has succeeded: a session on a control connection; the bulk one must attach again."""
+        if session != self.session:  # else a WELCOME was repeated, and the numbers go on
+            self.sent, self.seen = [0, 0], [SequenceWindow(), SequenceWindow()]
         self.instance, self.token, self.session = instance, token, session
         self.control, self.bulk = control, None
-        self.sent, self.seen = [0, 0], [SequenceWindow(), SequenceWindow()]
         self.heard = self._next_beat = now
         self._enter(PeerState.UP, now)
 

@@ -33,6 +33,7 @@ from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Command, Finish, Outcome, Post
 from zmqfl.wire.messages import (
+    MAX_PROBED,
     NO_DEADLINE,
     Buffer,
     Cancel,
@@ -50,8 +51,6 @@ GRACE = 0.5
 """Seconds that the callee's own time-out reply gets to arrive before we end the request ourselves."""
 SLOWEST = 32 * 1024
 """Bytes per second: a payload that may still be under way at this rate is not sent again."""
-MOST_PROBED = 256
-"""Ids in one PROBE."""
 MANY_ENDED = 256
 """Ids from the oldest open one to the newest: beyond it `still_open` is worth its bytes."""
 MOST_OPEN = 512
@@ -121,6 +120,8 @@ class Requester:
         """Send one request to each target. `timeout`: seconds for the handler; `deadline`: seconds from now for all."""
         size = sum(len(body) for body in bodies)
         names = tuple(dict.fromkeys(targets))
+        if not names:
+            return []
         if self.retained + size > self._config.send_budget:
             full = Outcome(CellReturnCode.SERVICE_UNAVAILABLE, "the send budget of this cell is full; wait for replies")
             return [Finish(id, name, full) for name in names]
@@ -200,21 +201,22 @@ class Requester:
         """End what is over; probe or send again what was not heard of for a beat."""
         commands: list[Command] = []
         probes: dict[str, list[int]] = {}
+        soon = now + self._config.heartbeat / 2  # what is due soon shares the PROBE, and is not searched for again
         for request in list(self._open.values()):
             for name, target in list(request.targets.items()):
                 if target.expires <= now:
                     commands.append(self._cancelled(request.id, name))
                     commands += self._end(request, name, _timeout(request, target, now))
-                elif target.look_at <= now:
+                elif target.look_at <= soon:
                     target.look_at = now + self._config.heartbeat
                     if target.out:
                         probes.setdefault(name, []).append(request.id)
                     else:
                         commands.append(self._copy(request, (name,), Flag.MUST_UNDERSTAND | Flag.PATIENT, 0, now))
         for name, ids in probes.items():
-            for i in range(0, len(ids), MOST_PROBED):
+            for i in range(0, len(ids), MAX_PROBED):
                 self.counters["probes"] += 1
-                probe = Probe(*self._me(), 0, ids[i : i + MOST_PROBED])
+                probe = Probe(*self._me(), 0, ids[i : i + MAX_PROBED])
                 commands.append(Post(probe, (name,), flags=Flag.PATIENT))
         self._next = min(
             (min(t.expires, t.look_at) for request in self._open.values() for t in request.targets.values()),
@@ -253,14 +255,13 @@ class Requester:
 
     def _done(self, id: int, names: tuple[str, ...]) -> tuple[int, list[int]]:
         """What the callee may forget: all below the first number, except the ids in the list."""
-        if len(names) > 1:
-            return min(next(iter(self._waiting[name])) for name in names), []
-        waiting = self._waiting[names[0]]
-        oldest = next(iter(waiting))
-        if id - oldest < MANY_ENDED or len(waiting) > MOST_OPEN:
+        waiting = [self._waiting[name] for name in names]
+        oldest = min(next(iter(ids)) for ids in waiting)
+        if id - oldest < MANY_ENDED or max(map(len, waiting)) > MOST_OPEN:
             return oldest, []
-        # One long request must not make the callee keep the replies of a thousand short ones that followed it.
-        return id, [other for other in waiting if other < id]
+        # One long request must not make the callees keep the replies of a thousand short ones that followed it.
+        still_open = sorted({other for ids in waiting for other in ids if other < id})
+        return (id, still_open) if len(still_open) <= MOST_OPEN else (oldest, [])
 
     def _learn(self, request: _Open, probed: Probed, fate: int, since: float, now: float) -> list[Command]:
         name = probed.origin

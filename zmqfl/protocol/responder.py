@@ -15,6 +15,7 @@ One entry per (origin, instance, id); an instance is one start of the caller.
     done     REQUEST again, PROBE               done      REPLY again
     done     `done_below` has passed it         none
     done     time-out + dead_after are over     none      `forgotten_below` remembers that it existed
+    any      REQUEST of a newer start of it     none      nobody waits; the handler is told
 
 When a caller's 1,024 entries or 8 MiB are full, new requests are refused; none is evicted.
 Source: design, decision 5.
@@ -30,7 +31,7 @@ from itertools import takewhile
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Call, Command, Invoke, Outcome, Post, Revoke
-from zmqfl.wire.messages import NO_DEADLINE, Buffer, Cancel, Fate, Fire, Flag, Probe, Probed, Reply, Request
+from zmqfl.wire.messages import MAX_PROBED, NO_DEADLINE, Buffer, Cancel, Fate, Fire, Flag, Probe, Probed, Reply, Request
 
 MOST_CALLERS = 4096
 """Starts of callers remembered; beyond it the one unheard for longest is dropped, if nothing of it runs."""
@@ -90,6 +91,12 @@ class Responder:
         self, request: Request, flags: int, remaining: int, bodies: tuple[Buffer, ...], now: float
     ) -> list[Command]:
         """A REQUEST for this cell."""
+        former = [] if (request.origin, request.instance) in self._callers else self._forget_starts(request.origin)
+        return former + self._receive_request(request, flags, remaining, bodies, now)
+
+    def _receive_request(
+        self, request: Request, flags: int, remaining: int, bodies: tuple[Buffer, ...], now: float
+    ) -> list[Command]:
         caller = self._caller(request.origin, request.instance, request.id)
         self._advance(caller, request.done_below, request.still_open)
         if caller.is_ended(request.id):
@@ -136,7 +143,7 @@ class Responder:
         caller = self._callers.get((probe.origin, probe.instance))
         commands: list[Command] = []
         fates: list[list[int]] = []
-        for id in probe.ids:
+        for id in dict.fromkeys(probe.ids[:MAX_PROBED]):
             entry = caller.entries.get(id) if caller else None
             fate, since = self._fate(caller, id, entry, now)
             fates.append([id, fate, round(since * 1000)])
@@ -200,6 +207,16 @@ class Responder:
             self._make_room()
         self._callers[key] = caller  # at the end: the order is that of last use
         return caller
+
+    def _forget_starts(self, origin: str) -> list[Command]:
+        """A start of `origin` that was not heard before: its fence token says that those heard before are replaced."""
+        commands: list[Command] = []
+        for key in [key for key in self._callers if key[0] == origin]:
+            for entry in self._callers.pop(key).entries.values():
+                if self._calls.pop(entry.call, None) is not None:
+                    entry.call.revoked = True
+                    commands.append(Revoke(entry.call))
+        return commands
 
     def _make_room(self) -> None:
         if len(self._callers) < MOST_CALLERS:

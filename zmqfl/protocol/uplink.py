@@ -111,6 +111,8 @@ class Uplink:
 
     def receive(self, packet: Packet, message: LinkMessage, now: float) -> list[Command]:
         """A message between neighbours has come from the parent."""
+        if self.state is UplinkState.STOPPED:
+            return []
         match message:
             case Welcome():
                 return self._welcome(packet.session, message, now)

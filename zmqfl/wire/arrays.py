@@ -27,6 +27,8 @@ DType = np.dtype[Any]
 
 MAX_DIMENSIONS = 32
 """Dimensions of an array; numpy 1's limit, so that every numpy can take it."""
+MAX_EMPTY_ROWS = 1 << 24
+"""Sizes of an array without items, multiplied without its zeros: they cost the peer nothing, a loop over them a lot."""
 MAX_FIELD_DEPTH = 16
 """Levels of structured dtypes within each other."""
 
@@ -38,7 +40,9 @@ _ML_NAMES: Final = {
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
 }
 _NAMES: Final = _NUMPY_NAMES | _ML_NAMES
-_TYPE_STRING = re.compile(r"[<>|](?:[biufcSUV][1-9]\d{0,8}|[mM]8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)")
+_TYPE_STRING = re.compile(
+    r"[<>|](?:[biufcSUV][1-9]\d{0,8}|[mM]8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
+)
 
 
 def lower_dtype(dtype: DType, depth: int = 0) -> str | list[object]:
@@ -67,6 +71,8 @@ def _lower_structured(dtype: DType, depth: int) -> list[object]:
     for name in dtype.names or ():
         field, offset, *titles = dtype.fields[name]
         title = titles[0] if titles else None
+        if field.itemsize == 0:
+            raise Refusal(f"dtype field {name!r} has items of 0 bytes")
         if not isinstance(title, str | None):
             raise Refusal(f"title of dtype field {name!r} is not a str")
         tree.append([name, title, offset, lower_dtype(field.base, depth + 1), list(field.shape)])
@@ -129,6 +135,8 @@ def _check_shape(shape: object) -> list[int]:
         raise Refusal(f"shape is not a list of at most {MAX_DIMENSIONS} sizes")
     if not all(type(size) is int and size >= 0 for size in shape):
         raise Refusal("shape has a size that is not an int of 0 or more")
+    if 0 in shape and math.prod(size or 1 for size in shape) > MAX_EMPTY_ROWS:
+        raise Refusal(f"empty array with more than {MAX_EMPTY_ROWS} rows")
     return shape
 
 
@@ -142,9 +150,7 @@ def lower_header(array: Array) -> list[object]:
 
     A view that lies in memory in neither order counts as C: so is the copy that is sent.
     """
-    if array.ndim > MAX_DIMENSIONS:
-        raise Refusal(f"array with {array.ndim} dimensions is above the limit of {MAX_DIMENSIONS}")
-    return [lower_dtype(array.dtype), list(array.shape), "F" if array.flags.fnc else "C"]
+    return [lower_dtype(array.dtype), _check_shape([*array.shape]), "F" if array.flags.fnc else "C"]
 
 
 def lower_plain(array: Array, header: list[object]) -> dict[object, object] | None:
@@ -228,6 +234,5 @@ def _lift_descr(descr: object, depth: int) -> DType:
             raise Refusal("structured dtype with a field that is not (name, type, shape)")
         fields.append((name, _lift_descr(inner, depth + 1), tuple(_check_shape(shape[0] if shape else []))))
     dtype = np.dtype(fields)
-    if dtype.hasobject or dtype.itemsize == 0:
-        raise Refusal(f"dtype {dtype.str!r} holds objects or nothing")
+    lower_dtype(dtype, depth)  # refuses what this side would not send
     return dtype

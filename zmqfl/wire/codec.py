@@ -135,13 +135,12 @@ def check_lengths(lengths: Sequence[int], bodies: Sequence[Buffer]) -> None:
 
 
 def _names(joined: bytes, most: int) -> tuple[str, ...]:
+    if (commas := joined.count(b",")) >= most:
+        raise DecodeError(f"{commas + 1} names; at most {most}")
     try:
-        names = tuple(joined.decode("ascii").split(","))
+        return tuple(joined.decode("ascii").split(","))
     except UnicodeDecodeError:
         raise DecodeError("a cell name is not ASCII") from None
-    if len(names) > most:
-        raise DecodeError(f"{len(names)} names; at most {most}")
-    return names
 
 
 def _unpack(header: bytes) -> list[Any]:

@@ -39,6 +39,8 @@ VERSION_MIN = VERSION_MAX = 1
 NO_DEADLINE = 0xFFFFFFFF
 MAX_BODIES = 64
 MAX_TARGETS = 4096
+MAX_PROBED = 256
+"""Ids in one PROBE; a callee answers no more."""
 MAX_HEADER = 256 * 1024
 """Bytes of frame 2. Room for the headers that users add; a peer that is not bound yet gets 4 KiB (`MAX_GREETING`)."""
 MAX_GREETING = 4096

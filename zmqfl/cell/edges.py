@@ -1,0 +1,122 @@
+"""What the reactor tells a cell, and what follows: calls go to workers, ends to handles, changes to callbacks.
+
+Everything here runs on the reactor's thread, but what says otherwise.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from zmqfl.cell.asking import Asking
+from zmqfl.cell.handles import Handle
+from zmqfl.cell.peers import CellAgent, PeerCallbacks
+from zmqfl.cell.serving import Serving
+from zmqfl.protocol.commands import Call, Command, Exit, Finish, Outcome, PeerChanged
+from zmqfl.protocol.node import Node
+
+
+class CellEdges:
+    """Joins the reactor to the callee's and the caller's side. `on_exit(status, reason)`: the process must end."""
+
+    def __init__(
+        self,
+        node: Node,
+        asking: Asking,
+        serving: Serving,
+        peers: PeerCallbacks,
+        on_exit: Callable[[int, str], object],
+    ) -> None:
+        self.exit: Exit | None = None
+        """Set when the process must end."""
+        self.quiet = threading.Event()
+        """While closing: the running handlers have ended; later: all neighbours have answered the BYE."""
+        self._node = node
+        self._asking = asking
+        self._serving = serving
+        self._peers = peers
+        self._on_exit = on_exit
+        self._running: set[Call] = set()
+        self._ready: list[Handle[bool]] = []
+        self._closing = False
+
+    # -- called by the reactor -----------------------------------------------------------------------------------------
+
+    def invoke(self, call: Call) -> bool:
+        """Run the handler on a worker; False when none can take it."""
+        if call.expects_reply:
+            self._running.add(call)
+        return self._serving.invoke(call)
+
+    def revoke_call(self, call: Call) -> None:
+        """Nobody waits for it any more."""
+        self._serving.revoke(call)
+        self._call_ended(call)
+
+    def finish(self, finish: Finish) -> None:
+        """A request has ended at one target."""
+        self._asking.finish(finish)
+
+    def peer_changed(self, change: PeerChanged) -> None:
+        """A neighbour changed its state."""
+        self._peers.tell(CellAgent(change.fqcn, change.state, change.instance, change.reason))
+        self._look_ready()
+        if self._node.is_quiet:
+            self.quiet.set()
+
+    def exit_process(self, status: int, reason: str) -> None:
+        """The process must end. (Any thread.)"""
+        self.exit = Exit(status, reason)
+        self._on_exit(status, reason)
+
+    def reactor_ended(self) -> None:
+        """Nothing will be told any more."""
+        self._asking.close()
+        for handle in self._ready:
+            handle._finish(False)
+
+    # -- submitted by the cell -----------------------------------------------------------------------------------------
+
+    def expect_ready(self, handle: Handle[bool]) -> list[Command]:
+        """End `handle` when the parent has bound both lanes."""
+        self._ready.append(handle)
+        self._look_ready()
+        return []
+
+    def reply(self, call: Call, outcome: Outcome, now: float) -> list[Command]:
+        """A handler has ended."""
+        self._call_ended(call)
+        return self._node.reply(call, outcome, now)
+
+    def begin_closing(self) -> list[Command]:
+        """Refuse what is new; `quiet` is set when nothing runs any more."""
+        self._closing = True
+        self._node.drain()
+        if not self._running:
+            self.quiet.set()
+        return []
+
+    def leave(self, now: float) -> list[Command]:
+        """Fail what still waits, say BYE; `quiet` is set when all neighbours have answered."""
+        self._asking.close()
+        self._running.clear()
+        self.quiet.clear()
+        commands = self._node.stop(now)
+        if not commands:
+            self.quiet.set()
+        return commands
+
+    def _call_ended(self, call: Call) -> None:
+        if call in self._running:
+            self._running.remove(call)
+            if self._closing and not self._running:
+                self.quiet.set()
+
+    def _look_ready(self) -> None:
+        uplink = self._node.uplink
+        if not self._ready or not self._node.neighbours.is_bound:
+            return
+        if uplink is None or (uplink.link is not None and uplink.link.bulk is not None):
+            ready, self._ready = self._ready, []
+            for handle in ready:
+                handle._finish(True)
