@@ -7,6 +7,7 @@
     │   │   └── TopologyErrors(errors)      all that was found wrong in it
     │   └── KeyFileError(file, ...)         a key that is missing, unreadable or open to others
     ├── UsageError                          the program called zmqfl in a way that cannot work
+    │   ├── ArgumentError                   an argument of the wrong type or value     (also TypeError, ValueError)
     │   ├── ClosedError                     the cell is stopped, or was never started
     │   ├── ForkedError                     the cell belongs to another process
     │   └── WouldDeadlockError              waiting here would stop what it waits for
@@ -117,6 +118,10 @@ class KeyFileError(UserError):
 
 class UsageError(ZmqflError):
     """The program called zmqfl in a way that cannot work; the message says what to call instead."""
+
+
+class ArgumentError(UsageError, TypeError, ValueError):
+    """An argument has the wrong type or value; the message names it."""
 
 
 class ClosedError(UsageError):

@@ -164,6 +164,44 @@ def test_of_ends_that_race_one_wins(work: Work, race: int) -> None:
     assert work.cancels == handle.cancelled()
 
 
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Have something happen between a verb's first look at the state and its taking the lock."""
+
+    def arrange(event: Callable[[], object]) -> None:
+        pid = os.getpid()
+        events = [event]
+        monkeypatch.setattr(os, "getpid", lambda: (events.pop()() if events else None, pid)[1])
+
+    return arrange
+
+
+def test_the_work_ends_just_before_it_is_cancelled(work: Work, meanwhile: Callable[..., None]) -> None:
+    handle = work.handle()
+    meanwhile(lambda: handle._finish(7))
+    assert (handle.cancel(), handle.result(), work.cancels) == (False, 7, 0)
+
+
+def test_the_work_ends_just_before_a_callback_is_added(work: Work, meanwhile: Callable[..., None]) -> None:
+    handle = work.handle()
+    calls: list[Any] = []
+    meanwhile(lambda: handle._finish(7))
+    handle.add_done_callback(calls.append)
+    assert calls == [handle]
+
+
+def test_the_work_ends_just_before_a_time_out(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = work.handle()
+    remove = handle._remove_done_callback
+
+    def end_and_remove(fn: Callable[[Any], object]) -> None:
+        handle._finish(7)
+        remove(fn)
+
+    monkeypatch.setattr(handle, "_remove_done_callback", end_and_remove)
+    assert handle.result(0) == 7
+
+
 def test_callbacks_run_once_in_the_thread_that_ends_the_work(work: Work) -> None:
     handle = work.handle()
     calls: list[tuple[Handle[Any], str]] = []
@@ -301,6 +339,13 @@ def test_a_pool_thread_whose_coroutine_waits_is_blocked(work: Work) -> None:
     assert pool.stop(LONG)
 
 
+def test_another_process_is_told_whose_handle_it_is(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, pid = work.request(), os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+    with pytest.raises(ForkedError, match=rf"to site-1 pending> belongs to process {pid}; make a new cell"):
+        handle.result()
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_process_is_refused(work: Work) -> None:
     pending, finished, broadcast = work.handle(), work.handle(), work.broadcast("a")
@@ -429,6 +474,24 @@ def test_a_cancelled_await_that_races_with_the_end(work: Work, race: int) -> Non
     asyncio.run(wait())
 
 
+def test_an_await_that_is_cancelled_just_after_the_end(work: Work, caplog: pytest.LogCaptureFixture) -> None:
+    handle = work.handle()
+
+    async def await_it() -> Any:
+        return await handle
+
+    async def wait() -> None:
+        task = asyncio.create_task(await_it())
+        await asyncio.sleep(0)
+        handle._finish(7)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(wait())
+    assert (handle.cancelled(), work.cancels, caplog.text) == (False, 0, "")
+
+
 def test_a_loop_that_is_closed_by_then_harms_nobody(work: Work, caplog: pytest.LogCaptureFixture) -> None:
     handle, broadcast = work.handle(), work.broadcast("a", "b")
     calls: list[int] = []
@@ -452,6 +515,26 @@ def test_a_loop_that_is_closed_by_then_harms_nobody(work: Work, caplog: pytest.L
     assert (calls, handle.result(), len(broadcast.result()), caplog.text) == ([1], 7, 2, "")
     for coroutine in coroutines:
         coroutine.close()
+
+
+def test_another_error_of_a_loop_is_not_hidden(
+    work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("some other trouble")
+
+    async def wait() -> None:
+        await handle
+
+    handle = work.handle()
+    loop = asyncio.new_event_loop()
+    coroutine = wait()
+    loop.run_until_complete(step(coroutine))
+    monkeypatch.setattr(loop, "call_soon_threadsafe", fail)
+    handle._finish(7)
+    assert "some other trouble" in caplog.text
+    coroutine.close()
+    loop.close()
 
 
 async def step(coroutine: Coroutine[Any, Any, Any]) -> None:

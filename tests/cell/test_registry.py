@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from zmqfl.cell.registry import ArgumentError, Registry, check_name
+from zmqfl.cell.registry import Registry, check_name
+from zmqfl.errors import ArgumentError
 from zmqfl.errors import UsageError
 
 

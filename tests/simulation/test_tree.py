@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 
-
 from tests.harness import Net, Weather
 from zmqfl.errors import CellReturnCode
 

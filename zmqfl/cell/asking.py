@@ -59,6 +59,10 @@ class Reply(Message):
     def payload(self, value: Any) -> None:
         self._value, self._bodies = value, ()
 
+    def __repr__(self) -> str:
+        about = f"{self.channel!r}:{self.topic!r} #{self.req_id} from {self.origin!r} {str(self.return_code)!r}"
+        return f"<Reply to {about} {sum(map(len, self._bodies))} bytes to decode>"  # looking must not decode
+
 
 @dataclass(slots=True)
 class Outgoing:

@@ -5,6 +5,7 @@ Everything here runs on the reactor's thread, but what says otherwise.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from zmqfl.cell.peers import CellAgent, PeerCallbacks
 from zmqfl.cell.serving import Serving
 from zmqfl.protocol.commands import Call, Command, Exit, Finish, Outcome, PeerChanged
 from zmqfl.protocol.node import Node
+
+log = logging.getLogger("zmqfl.cell")
 
 
 class CellEdges:
@@ -67,6 +70,7 @@ class CellEdges:
     def exit_process(self, status: int, reason: str) -> None:
         """The process must end. (Any thread.)"""
         self.exit = Exit(status, reason)
+        log.warning("%s must end with status %d: %s", self._node.fqcn, status, reason)
         self._on_exit(status, reason)
 
     def reactor_ended(self) -> None:

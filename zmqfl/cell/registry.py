@@ -15,15 +15,11 @@ from __future__ import annotations
 import threading
 from typing import Generic, TypeVar
 
-from zmqfl.errors import UsageError
+from zmqfl.errors import ArgumentError
 
 T = TypeVar("T")
 
 WILDCARD = "*"
-
-
-class ArgumentError(UsageError, TypeError, ValueError):
-    """An argument has the wrong type or value; the message names it."""
 
 
 class Registry(Generic[T]):

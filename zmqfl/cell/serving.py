@@ -129,7 +129,9 @@ class Serving:
         headers[MessageHeaderKey.REPLY_EXPECTED] = call.expects_reply
         if call.codec != PAYLOAD_CODEC:
             raise DecodeError(f"payload codec {call.codec} is not known to {self._fqcn}")
-        return Message(headers, payload.decode(call.bodies))
+        content = payload.decode(call.bodies)
+        call.bodies = ()  # the value has its own memory now
+        return Message(headers, content)
 
     def _handle(self, call: Call, request: Message) -> Any:
         handler = self.handlers.find(call.channel, call.topic)
@@ -151,12 +153,22 @@ class Serving:
             case None:  # `send_reply` will come, or the time-out
                 return
             case concurrent.futures.Future() | Handle():
-                answer.add_done_callback(lambda future: self._ended(call, future))
+                answer.add_done_callback(lambda future: self._resume(call, future))
             case asyncio.Future():
                 loop = answer.get_loop()
-                loop.call_soon_threadsafe(answer.add_done_callback, lambda future: self._ended(call, future))
+                loop.call_soon_threadsafe(answer.add_done_callback, lambda future: self._resume(call, future))
             case _:
                 self.finish(call, answer)
+
+    def _resume(self, call: Call, future: Any) -> None:
+        """In the thread that ended it, which may be the reactor or a loop: encoding is for a worker."""
+
+        def refused() -> None:
+            text = f"{self._fqcn}: no free worker for the reply"
+            self._end(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text))
+
+        if not self._workers.submit(lambda: self._ended(call, future), 0, refused):
+            refused()
 
     def _ended(self, call: Call, future: Any) -> None:
         """A future that a handler returned, or its coroutine, has ended."""

@@ -1,6 +1,8 @@
 """What a machine may ask for. The reactor obeys each of these and refuses anything else.
 
 Post        (inside a node only) route a message to its targets; becomes Send
+Deliver     (inside a node only) this message is for this cell
+GiveBack    (inside a node only) a request or probe of this cell's own found no way
 Send        hand a packet to one connection
 Invoke      run the handler of a request; later `Node.reply`
 Revoke      the caller no longer waits: stop the handler if it can be stopped

@@ -31,7 +31,7 @@ from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode, DecodeError
 from zmqfl.protocol.acceptor import Acceptor, is_greeting
 from zmqfl.protocol.commands import Call, Command, Deliver, GiveBack, Outcome, PeerChanged, PeerState, Post, Send
-from zmqfl.protocol.fence import CLOCK_ERROR, FenceTable
+from zmqfl.protocol.fence import FenceTable
 from zmqfl.protocol.link import Link
 from zmqfl.protocol.neighbours import Neighbours
 from zmqfl.protocol.requester import Requester
@@ -296,21 +296,9 @@ class Node:
         assert isinstance(message, Hello | Attach)
         if self.responder.closed:
             return []
-        wall_ms = self._wall_at_birth + int((now - self._born) * 1000)
-        if (
-            isinstance(message, Hello)
-            and self.uplink is None
-            and self._own_fence <= message.token < wall_ms + CLOCK_ERROR
-        ):
-            # The root issues its own token. If its clock stepped back, a former start had a higher one.
-            self._own_fence = self.fences.issue(self.fqcn, message.token)
         self.neighbours.forget_origins()
-        return self._obey(self.acceptor.greet(conn, user, packet, message, self._welcome(), now, wall_ms), now)
-
-    def _outdo(self, token: int, wall_ms: int) -> None:
-        """The root issues its own token. If its clock has stepped back, a former start had a higher one."""
-        if self._own_fence <= token < wall_ms + CLOCK_ERROR:
-            self._own_fence = self.fences.issue(self.fqcn, token)
+        greeted = self.acceptor.greet(conn, user, packet, message, self._welcome(), now, self._wall_ms(now))
+        return self._obey(greeted, now)
 
     def _from_parent(self, link: Link | None, packet: Packet, now: float) -> list[Command]:
         assert self.uplink is not None
@@ -433,7 +421,7 @@ class Node:
         text = f"{peer} is gone: {change.reason}"
         match change.state:
             case PeerState.UP:
-                news = self._parent_bound() if peer == around.parent else []
+                news = self._bound_to(peer, now)
                 return news + self._obey(self.requester.link_up(lambda name: around.hop_to(name) == peer, now), now)
             case PeerState.GONE if change.replaced:  # what stands behind it is probed as soon as the new link is up
                 return self._obey(self.requester.peer_gone(lambda name: name == peer, text, now), now)
@@ -441,11 +429,16 @@ class Node:
                 return self._obey(self.requester.peer_gone(lambda name: around.was_behind(name, peer), text, now), now)
         return []
 
-    def _parent_bound(self) -> list[Command]:
-        """Our token, and the name of the root, may be new."""
-        if self.uplink is not None:
+    def _bound_to(self, peer: str, now: float) -> list[Command]:
+        """What a new binding says about our own token."""
+        if self.uplink is not None and peer == self.neighbours.parent:
             self._own_fence = self.uplink.token
-        return self.acceptor.welcome_again(self._welcome())
+            return self.acceptor.welcome_again(self._welcome())
+        token = self.acceptor.children[peer].token
+        if self.uplink is None and token >= self._own_fence and token > self._wall_ms(now):
+            # The root issues its own. The clock was ahead of what it is now: a former start of ours had a higher one.
+            self._own_fence = self.fences.issue(self.fqcn, token)
+        return []
 
     def _me(self) -> tuple[str, int, int]:
         return self.fqcn, self._own_fence, self.instance

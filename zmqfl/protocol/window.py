@@ -19,7 +19,7 @@ class SequenceWindow:
 
     def __init__(self) -> None:
         self._top = 0
-        self._seen = 0
+        self._seen = 1  # number 0 never counts
 
     def admit(self, number: int) -> bool:
         """Whether `number` counts: it was not seen, and is not too old to know."""
@@ -28,8 +28,7 @@ class SequenceWindow:
             self._seen = ((self._seen << ahead) | 1) & _MASK if ahead < WIDTH else 1
             self._top = number
             return True
-        bit = 1 << -ahead
-        if -ahead >= WIDTH or self._seen & bit:
+        if -ahead >= WIDTH or self._seen >> -ahead & 1:
             return False
-        self._seen |= bit
+        self._seen |= 1 << -ahead
         return True

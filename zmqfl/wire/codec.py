@@ -1,6 +1,6 @@
 """Packets and headers to frames, and back. Bodies pass through untouched: not copied, not inspected.
 
-Frame 1, the hop header, is a fixed struct of 32 bytes and two lists of names, joined by commas:
+Frame 1, the hop header, is a fixed struct of 32 bytes, little-endian, and two lists of names, joined by commas:
 
     offset  size  field
     0       2     magic "zF"
@@ -43,7 +43,7 @@ from zmqfl.wire.messages import (
 
 MAGIC: Final = b"zF"
 MAJOR: Final = 1
-HOP: Final = struct.Struct("<2sBBHBBQIIHHI")
+HOP: Final = struct.Struct("<2sBBHBBQIIHIH")
 _REMAINING: Final = struct.Struct("<I")
 _REMAINING_AT: Final = 16
 MAX_ROUTE: Final = 64
@@ -61,7 +61,7 @@ def encode_hop(packet: Packet) -> bytes:
     route = ",".join(packet.route).encode()
     fixed = HOP.pack(
         MAGIC, MAJOR, packet.kind, packet.flags, packet.hops, packet.lane,
-        packet.session, packet.remaining, len(targets), len(route), packet.sequence >> 32, packet.sequence & 0xFFFFFFFF,
+        packet.session, packet.remaining, len(targets), len(route), packet.sequence & 0xFFFFFFFF, packet.sequence >> 32,
     )  # fmt: skip
     return fixed + targets + route
 
@@ -75,7 +75,7 @@ def decode_packet(frames: Sequence[Buffer]) -> Packet:
         raise DecodeError(f"header of {len(header)} bytes; at most {MAX_HEADER}")
     if len(hop) < HOP.size:
         raise DecodeError(f"hop header of {len(hop)} bytes; at least {HOP.size}")
-    magic, major, kind, flags, hops, lane, session, remaining, targets_len, route_len, high, low = HOP.unpack_from(hop)
+    magic, major, kind, flags, hops, lane, session, remaining, targets_len, route_len, low, high = HOP.unpack_from(hop)
     if magic != MAGIC or major != MAJOR:
         raise DecodeError(f"not a zmqfl message of version {MAJOR}")
     middle = HOP.size + targets_len
@@ -146,7 +146,7 @@ def _names(joined: bytes, most: int) -> tuple[str, ...]:
 def _unpack(header: bytes) -> list[Any]:
     try:
         values = msgpack.unpackb(header, strict_map_key=True)
-    except Exception as error:  # msgpack raises six types, UnicodeDecodeError and RecursionError among them
+    except Exception as error:  # noqa: BLE001  msgpack raises six types, UnicodeDecodeError and RecursionError among them
         raise DecodeError(f"header is not msgpack: {error}") from None
     if type(values) is not list:
         raise DecodeError("header is not an array")

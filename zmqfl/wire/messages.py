@@ -377,7 +377,9 @@ DELIVERY: Mapping[Kind, Delivery] = {
     Kind.BYE: Delivery(Lane.CONTROL, "nobody", "-", "one per link"),
     Kind.BYE_ACK: Delivery(Lane.CONTROL, "nobody", "-", "one per BYE"),
     Kind.BEAT: Delivery(Lane.CONTROL, "nobody", "-", "one per link and heartbeat"),
-    Kind.REQUEST: Delivery(None, "origin, DUP set", "origin, instance, id", "1,024 entries, 8 MiB per origin"),
+    Kind.REQUEST: Delivery(
+        None, "origin, DUP set", "origin, instance, id", "1,024 entries, 8 MiB per origin at the callee"
+    ),
     Kind.REPLY: Delivery(None, "callee, per PROBE", "caller instance, id", "kept with its request"),
     Kind.FIRE: Delivery(None, "nobody: may be lost", "-", "send budget"),
     Kind.PROBE: Delivery(Lane.CONTROL, "origin, each beat", "idempotent", "256 ids"),

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import threading
 
 from nvflare.fuel.f3.cellnet.core_cell import CoreCell  # type: ignore[import-not-found]
 from nvflare.fuel.f3.message import Message  # type: ignore[import-not-found]
@@ -25,8 +26,12 @@ def server() -> None:
 
 
 def client(url: str) -> None:
+    connected = threading.Event()
     cell = CoreCell("site-1", url, secure=False, credentials={})
+    cell.set_cell_connected_cb(lambda agent: connected.set())
     cell.start()
+    if not connected.wait(30):
+        raise TimeoutError("FLARE did not connect within 30 s")
 
     def call(payload: bytes) -> bytes:
         reply: bytes = cell.send_request("bench", "echo", "server", Message(payload=payload), timeout=60).payload

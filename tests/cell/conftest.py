@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.federation import Federation
+
+
+@pytest.fixture
+def federation() -> Iterator[Federation]:
+    federation = Federation()
+    yield federation
+    federation.close()
+
+
+@pytest.fixture
+def locked() -> Iterator[Federation]:
+    """A federation with keys."""
+    federation = Federation(keys=True)
+    yield federation
+    federation.close()

@@ -1,0 +1,52 @@
+"""Every example runs as a process, as a reader would run it; so does the snippet of the README."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXPECTED = {
+    "hello.py": ["site-1 asked server: 2 x 21 = 42"],
+    "hello_async.py": [
+        "hello from site-1",
+        "hello from site-2",
+        "site-3 target_unreachable: server has no route to site-3",
+    ],
+}
+OWN_TESTS = {"demo.py", "demo_site.py"}
+"""tests/system/test_demo.py runs these."""
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_expected_here() -> None:
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {*EXPECTED, *OWN_TESTS}
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_example(name: str) -> None:
+    output = run(f"examples/{name}")
+    for line in EXPECTED[name]:
+        assert line in output
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_short(path: Path) -> None:
+    if path.name not in OWN_TESTS:
+        assert len(path.read_text().splitlines()) <= 60
+
+
+def test_readme_example() -> None:
+    snippet = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
+    assert run("-c", snippet) == "42\n"
