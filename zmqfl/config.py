@@ -25,8 +25,8 @@ class CellConfig:
     """Seconds a broken link may stay broken before its peer counts as gone and waiting requests fail."""
     reconnect_min: float = 0.1
     """Seconds before the first attempt to dial again; doubles up to `reconnect_max`."""
-    reconnect_max: float = 10.0
-    """Seconds at most between two attempts to dial."""
+    reconnect_max: float = 2.0
+    """Seconds at most between two attempts to dial. A parent that is back must be found before `dead_after`."""
     drain: float = 10.0
     """Seconds that a stop waits for running handlers and queued messages."""
     request_timeout: float = 3600.0

@@ -1,8 +1,11 @@
+"""Which way a name lies, and who may speak for whom."""
+
 from __future__ import annotations
 
 import pytest
 
 from zmqfl.config import CellConfig
+from zmqfl.protocol import neighbours as module
 from zmqfl.protocol.acceptor import Acceptor
 from zmqfl.protocol.fence import FenceTable
 from zmqfl.protocol.link import Link
@@ -11,135 +14,180 @@ from zmqfl.protocol.uplink import Uplink, UplinkState, up
 from zmqfl.wire.messages import Conn, Lane
 
 CONFIG = CellConfig()
-CHILD: Conn = ("in", 0, b"child")
+CHILD: Conn = ("in", 1)
 
 
-def link(name: str, connected: bool = True) -> Link:
-    made = Link(name, 1, 1, 1, CONFIG.heartbeat, CONFIG.dead_after, 0.0)
-    if connected:
-        made.control = ("in", 0, name.encode())
-    return made
+def link(fqcn: str, control: Conn | None) -> Link:
+    peer = Link(fqcn, 1, 1, 1, 1.0, 5.0, 0.0)
+    peer.control = control
+    return peer
 
 
-def neighbours(me: str, parent: str = "", *children: str) -> Neighbours:
-    acceptor = Acceptor(me, not parent, CONFIG, FenceTable(), lambda: 7)
-    for child in children:
-        acceptor.children[child] = link(child)
-    uplink = None
-    if parent:
-        uplink = Uplink(me, 1, CONFIG, token=5, root="server", state=UplinkState.BOUND, link=link(parent))
-    return Neighbours(me, uplink, acceptor)
+def site(*, bound: bool = True) -> Neighbours:
+    """relay-a.site-1 with its parent relay-a and its child relay-a.site-1.job."""
+    uplink = Uplink("relay-a.site-1", 7, CONFIG)
+    acceptor = Acceptor("relay-a.site-1", False, CONFIG, FenceTable(), lambda: 1)
+    if bound:
+        uplink.state, uplink.root, uplink.token = UplinkState.BOUND, "server", 5
+        uplink.link = link("relay-a", up(Lane.CONTROL))
+        child = link("relay-a.site-1.job", CHILD)
+        acceptor.children[child.fqcn] = child
+        acceptor.bindings[CHILD] = (child, Lane.CONTROL)
+    return Neighbours("relay-a.site-1", uplink, acceptor)
 
 
-def test_a_root_knows_its_name_and_has_no_parent() -> None:
-    around = neighbours("server", "", "site-1")
-    assert (around.root, around.parent, around.is_bound, around.is_dialling) == ("server", "", True, False)
+def root(*children: str) -> Neighbours:
+    acceptor = Acceptor("server", True, CONFIG, FenceTable(), lambda: 1)
+    acceptor.children = {name: link(name, ("in", name)) for name in children}
+    acceptor.bindings = {("in", name): (peer, Lane.CONTROL) for name, peer in acceptor.children.items()}
+    return Neighbours("server", None, acceptor)
 
 
-def test_a_cell_learns_parent_and_root_from_its_link() -> None:
-    around = neighbours("relay-a", "server", "relay-a.site-1")
-    assert (around.root, around.parent, around.is_bound) == ("server", "server", True)
-    assert [each.fqcn for each in around.links()] == ["server", "relay-a.site-1"]
+def test_a_bound_cell() -> None:
+    cell = site()
+    assert (cell.root, cell.parent, cell.is_dialling, cell.is_bound) == ("server", "relay-a", False, True)
+    assert [peer.fqcn for peer in cell.links()] == ["relay-a", "relay-a.site-1.job"]
 
 
-def test_a_cell_that_no_parent_has_bound_is_dialling() -> None:
-    around = neighbours("site-1", "server")
-    assert around.uplink is not None
-    around.uplink.token, around.uplink.link = 0, None
-    assert (around.is_dialling, around.parent, around.hop_to("server")) == (True, "", None)
+def test_a_cell_that_was_never_bound() -> None:
+    cell = site(bound=False)
+    assert (cell.root, cell.parent, cell.is_dialling, cell.is_bound) == ("", "", True, False)
+    assert cell.links() == []
+    assert cell.link_of("relay-a") is cell.link_of("") is None
+    assert cell.bound(up(Lane.CONTROL)) is None
+    assert cell.obstacle("server") == "relay-a.site-1 has no route to server"
+
+
+def test_the_root() -> None:
+    cell = root("site-1")
+    assert (cell.root, cell.parent, cell.is_dialling, cell.is_bound) == ("server", "", False, True)
+    assert cell.bound(up(Lane.CONTROL)) is None
+
+
+def test_links_and_hops() -> None:
+    cell = site()
+    for target, hop in {
+        "server": "relay-a", "relay-a": "relay-a", "site-9": "relay-a", "relay-a.site-1": "relay-a.site-1",
+        "relay-a.site-1.job": "relay-a.site-1.job", "relay-a.site-1.other": None,
+    }.items():  # fmt: skip
+        assert cell.hop_to(target) == hop
+    assert cell.link_of("relay-a") is cell.bound(up(Lane.BULK))
+    assert cell.link_of("relay-a.site-1.job") is cell.bound(CHILD)
+    assert cell.link_of("site-9") is cell.bound(("in", 2)) is None
+    assert cell.split(["server", "site-9"]) == {"relay-a": ["server", "site-9"]}
+
+
+def test_obstacles() -> None:
+    cell = site()
+    assert [cell.obstacle(name) for name in ("server", "relay-a.site-1", "relay-a.site-1.job")] == ["", "", ""]
+    assert cell.obstacle("relay-a.site-1.x") == "relay-a.site-1 has no route to relay-a.site-1.x"
+    parent = cell.link_of("relay-a")
+    assert parent is not None
+    parent.break_off(1.0)
+    assert cell.obstacle("server") == "the link to relay-a is broken"
 
 
 @pytest.mark.parametrize(
-    ("target", "hop"),
-    [("relay-a", "relay-a"), ("relay-a.site-1", "relay-a.site-1"), ("relay-a.site-9", None), ("site-4", "server")],
-)
-def test_hop_to(target: str, hop: str | None) -> None:
-    assert neighbours("relay-a", "server", "relay-a.site-1").hop_to(target) == hop
-
-
-def test_obstacle_says_why() -> None:
-    around = neighbours("server", "", "site-1", "site-2")
-    around.acceptor.children["site-2"].control = None
-    assert around.obstacle("site-1") == around.obstacle("server") == ""
-    assert around.obstacle("site-2") == "the link to site-2 is broken"
-    assert around.obstacle("site-9") == "server has no route to site-9"
-
-
-def test_split_groups_by_link() -> None:
-    around = neighbours("relay-a", "server", "relay-a.site-1")
-    assert around.split(["relay-a.site-1", "relay-a.site-9", "site-2", "site-3"]) == {
-        "relay-a.site-1": ["relay-a.site-1"],
-        None: ["relay-a.site-9"],
-        "server": ["site-2", "site-3"],
-    }
-
-
-def bind(around: Neighbours, name: str, user: str | None) -> None:
-    around.acceptor.bindings[CHILD] = (around.acceptor.children[name], Lane.CONTROL)
-    if user is not None:
-        around.acceptor.allowed = frozenset({user})
-
-
-@pytest.mark.parametrize(
-    ("user", "origin", "answer"),
+    ("conn", "user", "origin", "may"),
     [
-        (None, "relay-a", True),
-        (None, "relay-a.site-1", True),
-        (None, "site-1", False),
-        (None, "server", False),
-        ("relay-a", "relay-a.site-1", True),
-        ("relay-b", "relay-a", False),
+        # from above: neither this cell nor one below it
+        (up(Lane.CONTROL), None, "server", True),
+        (up(Lane.BULK), None, "site-4", True),
+        (up(Lane.CONTROL), None, "relay-a", True),
+        (up(Lane.CONTROL), None, "relay-a.site-2", True),
+        (up(Lane.CONTROL), None, "relay-a.site-1", False),
+        (up(Lane.CONTROL), None, "relay-a.site-1.job", False),
+        (up(Lane.CONTROL), None, "relay-a.site-1.other.deep", False),
+        # from below, without keys: the child and what is below it
+        (CHILD, None, "relay-a.site-1.job", True),
+        (CHILD, None, "relay-a.site-1.job.part", True),
+        (CHILD, None, "relay-a.site-1", False),
+        (CHILD, None, "relay-a.site-1.other", False),
+        (CHILD, None, "relay-a", False),
+        (CHILD, None, "server", False),
+        # from below, with a key: its name must speak for the origin too
+        (CHILD, "relay-a.site-1.job", "relay-a.site-1.job", True),
+        (CHILD, "relay-a.site-1", "relay-a.site-1.job.part", True),
+        (CHILD, "relay-a.site-1.job.part", "relay-a.site-1.job", False),
+        (CHILD, "relay-a.site-1.job.part", "relay-a.site-1.job.part", True),
+        (CHILD, "site-4", "relay-a.site-1.job", False),
+        # what is no name
+        (up(Lane.CONTROL), None, "", False),
+        (up(Lane.CONTROL), None, "a..b", False),
+        (up(Lane.CONTROL), None, "x" * 241, False),
+        (CHILD, None, "relay-a.site-1.job.a b", False),
     ],
 )
-def test_from_below_comes_the_child_and_what_is_below_it(user: str | None, origin: str, answer: bool) -> None:
-    around = neighbours("server", "", "relay-a")
-    bind(around, "relay-a", user)
-    assert around.may_come(CHILD, user, origin) is answer
+def test_who_may_send_as_whom(conn: Conn, user: str | None, origin: str, may: bool) -> None:
+    cell = site()
+    assert cell.may_come(conn, user, origin) is may
+    assert cell.may_come(conn, user, origin) is may  # the kept answer
+
+
+def test_only_names_on_the_allow_list_may_speak() -> None:
+    cell = site()
+    cell.acceptor.allowed = frozenset({"relay-a.site-1.job"})
+    assert cell.may_come(CHILD, "relay-a.site-1.job", "relay-a.site-1.job")
+    assert not cell.may_come(CHILD, "relay-a.site-1", "relay-a.site-1.job")
+    cell.acceptor.allowed = frozenset()
+    cell.forget_origins()
+    assert not cell.may_come(CHILD, "relay-a.site-1.job", "relay-a.site-1.job")
+
+
+def test_answers_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ORIGINS", 3)
+    cell = site()
+    for i in range(10):
+        assert cell.may_come(up(Lane.CONTROL), None, f"site-{i}")
+        assert len(cell._origins) <= 4
+    assert not cell.may_come(up(Lane.CONTROL), None, "not a name")
+    assert all(origin != "not a name" for _, _, origin in cell._origins)
+
+
+@pytest.mark.parametrize(("target", "may"), [("relay-a.site-1.x", True), ("relay-a.site-1", False), ("site-9", False)])
+def test_who_may_come_back_to_a_cell_that_succeeds_another_start(target: str, may: bool) -> None:
+    cell = site()
+    assert not cell.may_come_back(target)
+    assert cell.uplink is not None
+    cell.uplink.succeeds = True
+    assert cell.may_come_back(target) is may
+    cell.uplink.succeeds, cell.acceptor.succeeds = False, True
+    assert cell.may_come_back(target) is may
+
+
+def test_who_has_left() -> None:
+    cell = site()
+    job = "relay-a.site-1.job"
+    cell.acceptor._starts[job] = {1: 1}
+    assert not cell.has_left(job)
+    del cell.acceptor.children[job]
+    assert cell.has_left(job)
+    assert cell.has_left(f"{job}.part")
+    assert not cell.has_left("relay-a.site-1.other")
+    assert not cell.has_left("server")
 
 
 @pytest.mark.parametrize(
-    ("origin", "answer"), [("server", True), ("site-9", True), ("relay-a", False), ("relay-a.site-1", False)]
-)
-def test_from_above_comes_neither_this_cell_nor_what_is_below_it(origin: str, answer: bool) -> None:
-    assert neighbours("relay-a", "server").may_come(up(Lane.CONTROL), None, origin) is answer
-
-
-def test_may_come_is_asked_again_after_a_change() -> None:
-    around = neighbours("server", "", "relay-a")
-    bind(around, "relay-a", "relay-a")
-    assert around.may_come(CHILD, "relay-a", "relay-a")
-    around.acceptor.allowed = frozenset()
-    around.forget_origins()
-    assert not around.may_come(CHILD, "relay-a", "relay-a")
-
-
-@pytest.mark.parametrize(
-    ("me", "parent", "gone", "target", "behind"),
+    ("target", "gone", "behind"),
     [
-        ("server", "", "relay-a", "relay-a", True),
-        ("server", "", "relay-a", "relay-a.site-1", True),
-        ("server", "", "relay-a", "site-2", False),
-        ("relay-a", "server", "relay-a.site-1", "relay-a.site-1.job", True),
-        ("relay-a", "server", "relay-a.site-1", "server", False),
+        ("relay-a", "relay-a", True),
+        ("relay-a.site-1", "relay-a", True),
+        ("site-1", "relay-a", False),
+        ("server.job", "server.job", True),
+        ("relay-ab.site-1", "relay-a", False),
     ],
 )
-def test_was_behind_a_child(me: str, parent: str, gone: str, target: str, behind: bool) -> None:
-    assert neighbours(me, parent).was_behind(target, gone) is behind
+def test_what_was_behind_a_child(target: str, gone: str, behind: bool) -> None:
+    assert root("site-1").was_behind(target, gone) is behind
 
 
-def test_was_behind_the_parent_is_all_that_has_no_other_way() -> None:
-    around = neighbours("relay-a", "server", "relay-a.site-1")
-    assert around.uplink is not None
-    around.uplink.link = None
-    assert around.was_behind("site-2", "server")
-    assert not around.was_behind("relay-a.site-1", "server")
-
-
-def test_bound() -> None:
-    around = neighbours("relay-a", "server", "relay-a.site-1")
-    around.acceptor.bindings[CHILD] = (around.acceptor.children["relay-a.site-1"], Lane.BULK)
-    assert around.uplink is not None
-    assert around.bound(up(Lane.CONTROL)) is around.uplink.link
-    assert around.bound(CHILD) is around.acceptor.children["relay-a.site-1"]
-    assert around.bound(("in", 0, b"other")) is None
-    assert neighbours("server").bound(up(Lane.BULK)) is None
+def test_what_was_behind_the_parent_is_all_that_has_no_other_way() -> None:
+    cell = site()
+    assert cell.uplink is not None
+    cell.uplink.link = None
+    assert cell.was_behind("relay-a", "relay-a")
+    assert cell.was_behind("server", "relay-a")
+    assert cell.was_behind("relay-a.site-2", "relay-a")
+    assert not cell.was_behind("relay-a.site-1", "relay-a")
+    assert not cell.was_behind("relay-a.site-1.job", "relay-a")
+    assert not cell.was_behind("server", "relay-a.site-1.job")

@@ -1,134 +1,259 @@
+"""The table of `zmqfl.protocol.transit`, a test per row. The cell is relay-a, its children relay-a.site-1 and -2."""
+
 from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
 
 from zmqfl.config import CellConfig
 from zmqfl.protocol.acceptor import Acceptor
-from zmqfl.protocol.commands import Command, Deliver, GiveBack, Post, Send
+from zmqfl.protocol.commands import Command, Deliver, GiveBack, PeerState, Post, Send
 from zmqfl.protocol.fence import FenceTable
 from zmqfl.protocol.link import Link
 from zmqfl.protocol.neighbours import Neighbours
 from zmqfl.protocol.transit import Transit
-from zmqfl.wire.codec import decode_header, encode_header
-from zmqfl.wire.messages import Cancel, Flag, Lane, Packet, Probe, Request, Return, ReturnReason
+from zmqfl.protocol.uplink import Uplink, UplinkState, up
+from zmqfl.wire.codec import encode_header
+from zmqfl.wire.messages import (
+    MAX_TARGETS,
+    Cancel,
+    Conn,
+    Flag,
+    Lane,
+    Packet,
+    Probe,
+    Reply,
+    Request,
+    Return,
+    ReturnReason,
+    RoutedMessage,
+)
 
-CONFIG = CellConfig(control_limit=10)
-BORN = 100.0
-
-
-def transit(*children: str) -> tuple[Transit, Neighbours]:
-    acceptor = Acceptor("server", True, CONFIG, FenceTable(), lambda: 7)
-    for child in children:
-        link = Link(child, 1, 1, 42, CONFIG.heartbeat, CONFIG.dead_after, BORN)
-        link.control, link.bulk = ("in", 0, child), ("in", 1, child)
-        acceptor.children[child] = link
-    around = Neighbours("server", None, acceptor)
-    return Transit(around, CONFIG, lambda: ("server", 3, 4), BORN), around
-
-
-def request(origin: str = "server", instance: int = 4, body: bytes = b"x") -> Request:
-    return Request(origin, 3, instance, 9, 0, 2, 1, [], 1000, "c", "t", 1, [len(body)])
-
-
-def from_site(*targets: str, kind_flags: Flag = Flag.NONE, **more: object) -> Packet:
-    header = encode_header(request("site-1", 55))
-    fields: dict[str, object] = {"targets": targets, "hops": 5, "route": ("site-1",), "flags": int(kind_flags), **more}
-    return Packet(Request.KIND, header, (b"x",), **fields)  # type: ignore[arg-type]  # fields by name
-
-
-def sent(commands: list[Command]) -> list[tuple[object, ...]]:
-    found: list[tuple[object, ...]] = []
-    for command in commands:
-        assert isinstance(command, Send)
-        packet = command.packet
-        found.append((command.conn, packet.targets, packet.lane, packet.session, packet.sequence))
-    return found
+CONFIG = CellConfig(control_limit=100, max_hops=16, dead_after=10.0)
+BORN, GROWN = 100.0, 200.0
+PARENT = up(Lane.CONTROL)
+ONE: Conn = ("in", 1)
+TWO: Conn = ("in", 2)
+TWO_BULK: Conn = ("in", 3)
+SESSIONS = {PARENT: 10, ONE: 11, TWO: 12}
+ME = ("relay-a", 70, 7)
+SITE, SITE_2 = "relay-a.site-1", "relay-a.site-2"
 
 
-def test_post_crosses_each_link_once_and_numbers_the_messages() -> None:
-    way, _ = transit("relay-a", "site-4")
-    post = Post(request(), ("relay-a.site-1", "relay-a.site-2", "site-4"), (b"x",))
-    assert sent(way.post(post, 100.0)) == [
-        (("in", 0, "relay-a"), ("relay-a.site-1", "relay-a.site-2"), Lane.CONTROL, 42, 1),
-        (("in", 0, "site-4"), ("site-4",), Lane.CONTROL, 42, 1),
+def link(fqcn: str, conn: Conn) -> Link:
+    peer = Link(fqcn, 1, 1, SESSIONS[conn], 1.0, 5.0, GROWN)
+    peer.bind(1, 1, SESSIONS[conn], conn, GROWN)
+    return peer
+
+
+def transit(*, bound: bool = True) -> Transit:
+    uplink = Uplink("relay-a", 7, CONFIG)
+    acceptor = Acceptor("relay-a", False, CONFIG, FenceTable(), lambda: 1)
+    if bound:
+        uplink.state, uplink.root, uplink.token, uplink.link = UplinkState.BOUND, "server", 70, link("server", PARENT)
+        acceptor.children = {SITE: link(SITE, ONE), SITE_2: link(SITE_2, TWO)}
+        acceptor.children[SITE_2].bulk = TWO_BULK
+    return Transit(Neighbours("relay-a", uplink, acceptor), CONFIG, lambda: ME, BORN)
+
+
+def request(origin: str = SITE, id: int = 5, attempt: int = 2) -> Request:
+    return Request(origin, 1000, 99, id, 0, attempt, 1, [], 1000, "c", "t", 0, [])
+
+
+def passing(
+    message: RoutedMessage, *targets: str, hops: int = 16, flags: int = 0, route: tuple[str, ...] = (SITE,)
+) -> Packet:
+    """A packet of another cell, as it came in."""
+    return Packet(message.KIND, encode_header(message), (), targets, flags, Lane.CONTROL, hops, 11, 500, route, 77)
+
+
+def send(
+    conn: Conn, message: RoutedMessage, *targets: str, number: int = 1, hops: int = 15, route: tuple[str, ...] = ()
+) -> Send:
+    """What `passing` becomes on its next link."""
+    return Send(
+        conn,
+        Packet(
+            message.KIND, encode_header(message), (), targets, 0, Lane.CONTROL, hops, SESSIONS[conn], 500,
+            route or (SITE, "relay-a"), number,
+        ),
+    )  # fmt: skip
+
+
+def returned(
+    message: Request | Probe, reason: ReturnReason, text: str, *names: str, conn: Conn = ONE, number: int = 1
+) -> Send:
+    """The RETURN to the origin of a message."""
+    attempt = message.attempt if isinstance(message, Request) else 0
+    back = Return(*ME, message.id, message.instance, message.KIND, attempt, reason, text, list(names))
+    targets, session = (message.origin,), SESSIONS[conn]
+    packet = Packet(Return.KIND, encode_header(back), (), targets, 0, Lane.CONTROL, 16, session, route=("relay-a",))
+    return Send(conn, replace(packet, sequence=number))
+
+
+def forward(transit: Transit, packet: Packet, now: float = GROWN) -> list[Command]:
+    return transit.forward(packet, packet.targets, now)
+
+
+def test_this_cell__deliver() -> None:
+    [deliver] = transit().post(Post(request("relay-a"), ("relay-a",), (b"x",)), GROWN)
+    assert isinstance(deliver, Deliver)
+    assert (deliver.packet.targets, deliver.packet.bodies, deliver.packet.route) == (
+        ("relay-a",),
+        (b"x",),
+        ("relay-a",),
+    )
+
+
+def test_this_cell_and_others__deliver_and_send() -> None:
+    commands = transit().post(Post(request("relay-a"), (SITE, "relay-a", SITE_2)), GROWN)
+    assert [type(command) for command in commands] == [Deliver, Send, Send]
+    assert [command.packet.targets for command in commands[1:]] == [(SITE,), (SITE_2,)]  # type: ignore[union-attr]
+
+
+def test_a_neighbour__up__send_with_the_links_session_and_next_number() -> None:
+    cell = transit()
+    assert forward(cell, passing(request(), SITE_2)) == [send(TWO, request(), SITE_2)]
+    assert forward(cell, passing(request(), SITE_2)) == [send(TWO, request(), SITE_2, number=2)]
+    assert forward(cell, passing(request(), "site-4")) == [send(PARENT, request(), "site-4")]
+    assert cell.counters == {"forwarded": 3}
+
+
+def test_several_targets__each_link_once() -> None:
+    targets = ("site-4", SITE_2, "relay-b.x", f"{SITE_2}.job")
+    assert forward(transit(), passing(request(), *targets)) == [
+        send(PARENT, request(), "site-4", "relay-b.x"),
+        send(TWO, request(), SITE_2, f"{SITE_2}.job"),
     ]
-    assert sent(way.post(Post(request(), ("site-4",)), 100.0)) == [(("in", 0, "site-4"), ("site-4",), 0, 42, 2)]
 
 
-def test_big_bodies_go_by_bulk_and_by_control_while_there_is_no_bulk() -> None:
-    way, around = transit("site-4")
-    big = Post(request(body=bytes(11)), ("site-4",), (bytes(11),))
-    assert sent(way.post(big, 100.0)) == [(("in", 1, "site-4"), ("site-4",), Lane.BULK, 42, 1)]
-    around.acceptor.children["site-4"].bulk = None
-    assert sent(way.post(big, 100.0)) == [(("in", 0, "site-4"), ("site-4",), Lane.CONTROL, 42, 1)]
+def test_a_neighbour__stalled__send() -> None:
+    cell = transit()
+    cell._neighbours.acceptor.children[SITE_2].state = PeerState.STALLED
+    assert forward(cell, passing(request(), SITE_2)) == [send(TWO, request(), SITE_2)]
 
 
-def test_what_is_for_this_cell_is_delivered_here() -> None:
-    way, _ = transit("site-4")
-    here, there = way.post(Post(request(), ("server", "site-4")), 100.0)
-    assert isinstance(here, Deliver)
-    assert isinstance(there, Send)
-    assert there.packet.targets == ("site-4",)
+@pytest.mark.parametrize("message", [request(), Probe(SITE, 1000, 99, 0, [5])])
+def test_a_neighbour__suspected__back_to_the_origin(message: Request | Probe) -> None:
+    cell = transit()
+    cell._neighbours.acceptor.children[SITE_2].break_off(GROWN)
+    text = f"the link to {SITE_2} is broken"
+    assert forward(cell, passing(message, SITE_2)) == [returned(message, ReturnReason.SUSPECTED, text, SITE_2)]
 
 
-def test_own_request_without_a_way_is_given_back() -> None:
-    way, _ = transit()
-    text = "server has no route to site-9"
-    back = Return("server", 3, 4, 9, 4, Request.KIND, 2, ReturnReason.UNREACHABLE, text, ["site-9"])
-    assert way.post(Post(request(), ("site-9",)), 200.0) == [GiveBack(back)]
+def test_none__back_to_the_origin_unreachable() -> None:
+    name = "relay-a.site-9"
+    text = f"relay-a has no route to {name}"
+    assert forward(transit(), passing(request(), name)) == [returned(request(), ReturnReason.UNREACHABLE, text, name)]
 
 
-def test_own_request_over_a_broken_link_is_to_be_kept() -> None:
-    way, around = transit("site-4")
-    around.acceptor.children["site-4"].control = None
-    (back,) = way.post(Post(request(), ("site-4",)), 100.0)
-    assert isinstance(back, GiveBack)
-    assert (back.message.reason, back.message.targets) == (ReturnReason.SUSPECTED, ["site-4"])
+def test_none__several_targets__one_return_names_them() -> None:
+    names = ("relay-a.site-8", "relay-a.site-9")
+    text = "relay-a has no route to it"
+    assert forward(transit(), passing(request(), *names)) == [
+        returned(request(), ReturnReason.UNREACHABLE, text, *names)
+    ]
 
 
-def test_others_messages_go_on_with_one_hop_less() -> None:
-    way, _ = transit("site-4")
-    (command,) = way.forward(from_site("site-4"), ("site-4",), 100.0)
+def test_none__for_a_while_after_a_start__patient_ones_try_again() -> None:
+    name = "relay-a.site-9"
+    text = f"relay-a has no route to {name}"
+    again, over = ReturnReason.SUSPECTED, ReturnReason.UNREACHABLE
+    patient, plain = passing(request(), name, flags=Flag.PATIENT), passing(request(), name)
+    for packet, now, reason in (
+        (patient, BORN + 9.9, again), (plain, BORN + 9.9, over), (patient, BORN + 10, over), (plain, BORN + 10, over),
+    ):  # fmt: skip
+        assert forward(transit(), packet, now) == [returned(request(), reason, text, name)]
+
+
+@pytest.mark.parametrize(("name", "reason"), [("relay-a.site-9", ReturnReason.SUSPECTED), ("relay-a.site-1", 1)])
+def test_none__for_a_while_after_a_restart__all_try_again_but_for_who_has_left(name: str, reason: int) -> None:
+    cell = transit()
+    acceptor = cell._neighbours.acceptor
+    acceptor.succeeds = True
+    acceptor._starts[SITE] = {1: 1}
+    acceptor.end(SITE, "it has stopped", BORN)
+    text = f"relay-a has no route to {name}"
+    [command] = forward(cell, passing(request(SITE_2), name), BORN + 9.9)
+    assert command == returned(request(SITE_2), ReturnReason(reason), text, name, conn=TWO)
+    [command] = forward(cell, passing(request(SITE_2), "relay-a.site-1", flags=Flag.PATIENT), BORN + 9.9)
     assert isinstance(command, Send)
-    assert (command.packet.hops, command.packet.route) == (4, ("site-1", "server"))
-    assert command.packet.header == from_site("site-4").header
-    assert way.counters == {"forwarded": 1}
 
 
-def returned(commands: list[Command]) -> Return:
-    (command,) = commands
+def test_none__while_it_dials_for_the_first_time__its_own_wait() -> None:
+    cell = transit(bound=False)
+    [command] = cell.post(Post(request("relay-a"), ("site-4",)), BORN + 1)
+    assert isinstance(command, GiveBack)
+    assert command.message.reason == ReturnReason.SUSPECTED
+    [command] = cell.post(Post(request("relay-a"), ("site-4",)), BORN + 10)
+    assert isinstance(command, GiveBack)
+    assert command.message.reason == ReturnReason.UNREACHABLE
+
+
+def test_none__the_origin_is_this_cell__give_back() -> None:
+    name = "relay-a.site-9"
+    back = Return(
+        *ME, 5, 99, Request.KIND, 2, ReturnReason.UNREACHABLE, f"relay-a has no route to {name}", [name]
+    )  # fmt: skip
+    assert transit().post(Post(request("relay-a"), (name,)), GROWN) == [GiveBack(back)]
+
+
+CIRCLES = "the message goes in circles"
+
+
+@pytest.mark.parametrize(
+    ("hops", "route"), [(1, (SITE,)), (0, (SITE,)), (9, ("server", "relay-a", "site-4")), (9, ("relay-a",))]
+)
+def test_any__in_circles__back_to_the_origin(hops: int, route: tuple[str, ...]) -> None:
+    cell = transit()
+    packet = passing(request(), SITE_2, "site-4", hops=hops, route=route)
+    assert forward(cell, packet) == [returned(request(), ReturnReason.UNREACHABLE, CIRCLES, SITE_2, "site-4")]
+    assert cell.counters == {"loops": 1, "returned": 1}
+
+
+def test_a_hop_less_each_time() -> None:
+    assert forward(transit(), passing(request(), SITE_2, hops=2)) == [send(TWO, request(), SITE_2, hops=1)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Reply("x", 1, 2, 3, 4, "ok", "", 0, []), Cancel("x", 1, 2, 3), Return("x", 1, 2, 3, 4, 16, 1, 1, "", ["y"])],
+    ids=lambda message: type(message).__name__,
+)
+def test_others_are_dropped_and_counted(message: RoutedMessage) -> None:
+    cell = transit()
+    assert forward(cell, passing(message, "relay-a.site-9")) == []
+    assert cell.counters == {"forwarded": 1, "undeliverable": 1}
+
+
+def test_a_kind_that_is_not_known_is_passed_on_all_the_same() -> None:
+    packet = Packet(99, b"whatever", (), (SITE_2,), 0, Lane.CONTROL, 16, 11, 500, (SITE,), 77)
+    [command] = forward(transit(), packet)
     assert isinstance(command, Send)
-    back = decode_header(command.packet.kind, command.packet.header)
-    assert isinstance(back, Return)
-    return back
+    assert (command.conn, command.packet.kind, command.packet.header) == (TWO, 99, b"whatever")
 
 
-def test_others_requests_without_a_way_go_back_to_their_origin() -> None:
-    way, _ = transit("site-1")
-    back = returned(way.forward(from_site("site-9"), ("site-9",), 200.0))
-    assert (back.origin, back.to_instance, back.id, back.attempt) == ("server", 55, 9, 2)
-    assert (back.reason, back.targets) == (ReturnReason.UNREACHABLE, ["site-9"])
+def test_a_malformed_request_does_not_come_back() -> None:
+    cell = transit()
+    packet = Packet(
+        Request.KIND, b"\x94\xa1x\1\2\3", (), ("relay-a.site-9",), 0, Lane.CONTROL, 16, 11, 500, (SITE,), 77
+    )
+    assert forward(cell, packet) == []
+    assert cell.counters == {"forwarded": 1, "malformed": 1}
 
 
-def test_a_young_cell_asks_the_patient_to_wait() -> None:
-    way, _ = transit("site-1")
-    patient = from_site("site-9", kind_flags=Flag.PATIENT)
-    young, old = BORN + 1, BORN + CONFIG.dead_after
-    assert returned(way.forward(patient, ("site-9",), young)).reason == ReturnReason.SUSPECTED
-    assert returned(way.forward(patient, ("site-9",), old)).reason == ReturnReason.UNREACHABLE
-    assert returned(way.forward(from_site("site-9"), ("site-9",), young)).reason == ReturnReason.UNREACHABLE
+def test_big_ones_take_the_bulk_lane_where_there_is_one() -> None:
+    cell = transit()
+    commands = cell.post(Post(request("relay-a"), (SITE, SITE_2), (bytes(60), bytes(41))), GROWN)
+    ways = [(c.conn, c.packet.lane, c.packet.sequence) for c in commands if isinstance(c, Send)]
+    assert ways == [(ONE, Lane.CONTROL, 1), (TWO_BULK, Lane.BULK, 1)]
+    commands = cell.post(Post(request("relay-a"), (SITE_2,), (bytes(100),)), GROWN)
+    ways = [(c.conn, c.packet.lane, c.packet.sequence) for c in commands if isinstance(c, Send)]
+    assert ways == [(TWO, Lane.CONTROL, 1)]
 
 
-def test_circles_end() -> None:
-    way, _ = transit("site-1", "site-4")
-    for circling in (from_site("site-4", hops=1), from_site("site-4", route=("site-1", "server", "relay-a"))):
-        back = returned(way.forward(circling, ("site-4",), 200.0))
-        assert (back.reason, back.text) == (ReturnReason.UNREACHABLE, "the message goes in circles")
-    assert way.counters["loops"] == 2
-
-
-def test_probes_come_back_other_kinds_are_dropped() -> None:
-    way, _ = transit()
-    (back,) = way.post(Post(Probe("server", 3, 4, 0, [9]), ("site-9",)), 200.0)
-    assert isinstance(back, GiveBack)
-    assert (back.message.kind, back.message.attempt) == (Probe.KIND, 0)
-    assert way.post(Post(Cancel("server", 3, 4, 9), ("site-9",)), 200.0) == []
-    assert way.counters["undeliverable"] == 1
+def test_more_targets_than_fit_a_message_go_in_several() -> None:
+    names = tuple(f"site-{i}" for i in range(MAX_TARGETS + 1))
+    commands = transit().post(Post(request("relay-a"), names), GROWN)
+    assert [c.packet.targets for c in commands if isinstance(c, Send)] == [names[:MAX_TARGETS], names[MAX_TARGETS:]]

@@ -4,7 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.federation import Federation
+from tests.system.federation import Federation, start_zero_copy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _zero_copy() -> None:
+    start_zero_copy()  # no test leaks what is there before it
 
 
 @pytest.fixture

@@ -1,22 +1,30 @@
 """Cells of one test, on real sockets of this machine.
 
 `Federation` starts cells and closes them, the youngest first. `until` waits for what sends no event. `Gate` is a
-handler that says when it runs, and runs until it is told to go on.
+handler that says when it runs, and runs until it is told to go on. `Process` is a cell in a process of its own.
 """
 
 from __future__ import annotations
 
+import json
+import select
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import zmq
 
 from zmqfl import Cell, CellConfig, Keys, Message
-from zmqfl.protocol.commands import PeerState
+from zmqfl.protocol.commands import Command, PeerState
 
+ROOT = Path(__file__).parents[2]
 LONG = 30.0
 """Seconds that nothing here may take; a test that hangs fails by it."""
 
@@ -32,6 +40,12 @@ class Federation:
         self.cells: list[Cell] = []
         self.pairs: dict[str, tuple[bytes, bytes]] = {}
         self.keys = keys
+        self.processes: list[Process] = []
+
+    def process(self, fqcn: str, **settings: Any) -> Process:
+        """A cell in a process of its own."""
+        self.processes.append(Process(fqcn, **{"config": self.config, **settings}))
+        return self.processes[-1]
 
     def start(
         self,
@@ -71,6 +85,8 @@ class Federation:
         return server, relay, self.start("relay.site-1", relay, None), self.start("site-2", server, None)
 
     def close(self) -> None:
+        for process in self.processes:
+            process.close()
         for cell in reversed(self.cells):
             cell.close(drain=0)
 
@@ -99,6 +115,25 @@ class Gate:
         self._open.set()
 
 
+def start_zero_copy() -> None:
+    """Have pyzmq start the threads by which it learns that a big frame has gone: it does so once per process."""
+    with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as other:
+        one.bind("inproc://zero-copy")
+        other.connect("inproc://zero-copy")
+        one.send(bytes(zmq.COPY_THRESHOLD), copy=False)
+        other.recv()
+    until(lambda: len([task for task in tasks() if task.startswith("ZMQbg/")]) == 2, "a thread has no name yet")
+
+
+def tasks() -> list[str]:
+    """The names of all threads."""
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            names.append((task / "comm").read_text())
+    return names
+
+
 def until(condition: Callable[[], Any], what: str = "") -> None:
     """Wait for something that sends no event."""
     deadline = time.monotonic() + LONG
@@ -106,6 +141,16 @@ def until(condition: Callable[[], Any], what: str = "") -> None:
     while not condition():
         assert time.monotonic() < deadline, what or "it did not happen"
         pause.wait(0.002)
+
+
+def hold(cell: Cell, until_set: threading.Event) -> None:
+    """Have the reactor of `cell` do nothing until then."""
+
+    def wait(now: float) -> list[Command]:
+        until_set.wait(LONG)
+        return []
+
+    cell._reactor.submit(wait)
 
 
 def counter(cell: Cell, name: str) -> int:
@@ -141,3 +186,45 @@ def asking_all_the_while(cell: Cell, target: str, channel: str = "_net_manager")
         thread.join(LONG)
     assert not thread.is_alive(), "a request hangs"
     assert not wrong
+
+
+class Process:
+    """A cell in a process of its own; see `tests.system.process`."""
+
+    def __init__(self, fqcn: str, config: CellConfig = QUICK, ready: bool = True, **settings: Any) -> None:
+        settings = {"fqcn": fqcn, "config": asdict(config), **settings}
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "tests.system.process", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        if ready:
+            self.url = self.line()["url"]
+
+    def line(self) -> dict[str, Any]:
+        """The next line that it writes."""
+        assert self.popen.stdout is not None
+        assert select.select([self.popen.stdout], [], [], LONG)[0], "the process says nothing"
+        line: dict[str, Any] = json.loads(self.popen.stdout.readline())
+        return line
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def wait(self) -> int:
+        """Its status, when it has ended by itself."""
+        return self.popen.wait(LONG)
+
+    def close(self) -> None:
+        """End it, however it is."""
+        self.popen.kill()
+        self.popen.wait()
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream is not None:
+                stream.close()

@@ -50,7 +50,7 @@ MESSAGES: dict[Kind, Message] = {
     message.KIND: message
     for message in (
         Hello("relay-a.site-1", 0x0102030405060708, 1_700_000_000_123),
-        Welcome("relay-a", 77, 1_700_000_000_001, 1_700_000_000_123, 1, "server", 1 << 20, 0, "tcp://10.0.0.1:8003"),
+        Welcome("relay-a", 77, 1_700_000_000_001, 1_700_000_000_123, 1, "server", 1 << 20, 0, "tcp://10.0.0.1:8003", 1),
         Attach(),
         Attached(),
         Reset(),

@@ -125,7 +125,10 @@ class Asking:
         except RequestFailed as error:
             fail_all(handle, good, error.code, error.reason)
             return
-        if good:
+        if isinstance(out, Message):
+            for name in good:
+                deliver(handle, name, out)
+        elif good:
             self._submit(lambda now: self._send(handle, good, out, timeout, deadline, now))
 
     def fire(
@@ -144,6 +147,9 @@ class Asking:
             out = self.prepare(channel, topic, content, secure)
         except RequestFailed as error:
             handle._finish({**bad, **dict.fromkeys(good, f"{error.code}: {error.reason}")})
+            return
+        if isinstance(out, Message):
+            handle._finish({**bad, **dict.fromkeys(good, "" if out.ok else f"{out.return_code}: {out.error}")})
             return
 
         def act(now: float) -> list[Command]:
@@ -168,8 +174,11 @@ class Asking:
         except ClosedError:
             return  # closing has ended it as well
 
-    def prepare(self, channel: str, topic: str, content: Any, secure: bool = False) -> Outgoing:
-        """Filter and encode. Raises `EncodeError` for what cannot travel, `RequestFailed` for what must not."""
+    def prepare(self, channel: str, topic: str, content: Any, secure: bool = False) -> Outgoing | Message:
+        """Filter and encode; a Message is the reply of a filter, and nothing leaves.
+
+        Raises `EncodeError` for what cannot travel, `RequestFailed` for what must not.
+        """
         if secure:
             text = "secure=True needs sealing keys, which this version does not have; nothing was sent"
             raise RequestFailed(text, code=CellReturnCode.COMM_ERROR)
@@ -180,7 +189,7 @@ class Asking:
             message.set_headers({MessageHeaderKey.CHANNEL: channel, MessageHeaderKey.TOPIC: topic})
             answer = filters.run(chain, message)
             if answer is not None:
-                raise RequestFailed(answer.error or "stopped by a filter", code=answer.return_code)
+                return answer
         bodies = tuple(payload.encode(message.payload))
         if (size := sum(len(body) for body in bodies)) > self._config.segment:
             text = (

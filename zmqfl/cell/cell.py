@@ -18,6 +18,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +32,7 @@ from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
 from zmqfl.cell.identity import endpoint_of, keys_of
 from zmqfl.cell.net_agent import serve_net_agent
 from zmqfl.cell.peers import PeerCallbacks
-from zmqfl.cell.registry import check_name
+from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.cell.serving import Serving
 from zmqfl.cell.statistics import CellStatistics, collect
 from zmqfl.cell.workers import Workers
@@ -82,6 +84,7 @@ class Cell(FlareNames):
             remedy = "give `parent`, or `listen` for a root"
             raise UserError(f"cell {self.fqcn!r} neither listens nor dials", field="parent", remedy=remedy)
         self._keys = keys_of(self.fqcn, keys, parent_endpoint)
+        self._key_folder = Path(keys) if isinstance(keys, str | Path) else None
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._closing = False
@@ -101,7 +104,7 @@ class Cell(FlareNames):
         self._peers = PeerCallbacks(self._workers)
         self._asking = Asking(self._node, c, self._workers, self.filters, self._submit)
         self._serving = Serving(self.fqcn, c, self._workers, self.filters, self._send_outcome, time.monotonic)
-        self._edges = CellEdges(self._node, self._asking, self._serving, self._peers, on_exit or _nothing)
+        self._edges = CellEdges(self._node, self._asking, self._serving, self._peers, on_exit)
         self._reactor = Reactor(
             self._node,
             c,
@@ -116,16 +119,27 @@ class Cell(FlareNames):
     # -- life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the reactor. `with` and `async with` do it, and wait a moment for the parent."""
+        """Start the reactor; again does nothing. `with` and `async with` do it, and wait a moment for the parent.
+
+        Raises `ClosedError` when the cell was closed: make a new one.
+        """
         self._check_process()
-        self._reactor.start()
+        with self._lock:
+            if self._closing:
+                raise ClosedError(f"cell {self.fqcn} is closed; make a new one")
+            if not self._reactor.is_started:
+                self._reactor.start()
 
     def close(self, drain: float | None = None) -> None:
         """Stop: refuse new requests, let running handlers end (at most `drain` seconds), fail what waits, say BYE.
 
-        May be called more than once, and from several threads: each call returns when the cell is closed.
+        May be called more than once, and from several threads: each call returns when the cell is closed. Only in a
+        handler or callback of this cell it returns at once, for it would wait for itself; the cell closes after it.
         """
         if os.getpid() != self._pid:
+            return
+        if self._reactor.is_current() or self._workers.is_current():
+            threading.Thread(target=self.close, args=(drain,), name=f"zmqfl-close:{self.fqcn}").start()
             return
         with self._lock:
             if not self._closing:
@@ -158,8 +172,12 @@ class Cell(FlareNames):
 
     async def __aenter__(self) -> Self:
         self.start()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.connected(), FIRST_CONNECTION)
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.connected(), FIRST_CONNECTION)
+        except BaseException:  # cancelled: `__aexit__` will not be called
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -184,7 +202,7 @@ class Cell(FlareNames):
 
         `payload`: a value, or a Message with headers of yours. `timeout`: seconds that the handler may take, from its
         start (None or 0: `config.request_timeout`); `deadline`: seconds for everything. It runs at most once.
-        Raises `EncodeError` for a payload that cannot travel, `ClosedError`, `ForkedError`.
+        Raises `EncodeError` for a payload that cannot travel, `ArgumentError`, `ClosedError`, `ForkedError`.
         """
         self._check()
         handle = RequestHandle(
@@ -270,16 +288,37 @@ class Cell(FlareNames):
         """Whether the parent has bound this cell; a root always is."""
         return self._node.neighbours.is_bound
 
-    def child_exited(self, fqcn: str) -> None:
-        """A launcher saw the process of a child end: whatever waits for it fails now and not after `dead_after`."""
-        self._submit(lambda now: self._node.child_exited(fqcn, now))
+    def child_exited(self, fqcn: str, instance: int | None = None, restarts: bool = False) -> None:
+        """A launcher saw the process of a child end: whatever waits for it fails now and not after `dead_after`.
 
-    def reload_keys(self, folder: str | Path | None = None) -> None:
-        """Read the allow list again; peers whose key is no longer in it are cut off at once."""
+        `instance`: which start of it has ended; nothing happens when another one is bound by now. None: whichever is.
+        `restarts`: it will start again, so only what was asked of itself fails, and what stands behind it waits.
+        """
+
+        def act(now: float) -> list[Command]:
+            link = self._node.neighbours.link_of(fqcn)
+            if link is None or (instance is not None and link.instance != instance):
+                return []
+            return self._node.child_exited(fqcn, now, restarts)
+
+        self._submit(act)
+
+    def reload_keys(self, folder: str | Path | None = None, names: Iterable[str] | None = None) -> None:
+        """Read the allow list again; peers whose key is no longer in it are cut off at once.
+
+        `folder`: where, if not in the folder that the cell was made with. `names`: the only ones to be let in; None =
+        all whose keys are in the folder. Raises `KeyFileError`, and `UserError`.
+        """
         if self._keys is None:
             raise UserError(f"cell {self.fqcn} has no keys", field="keys")
-        allowed = self._keys.allowed if folder is None else key_files.load_allowed(Path(folder))
-        self._reactor.set_allowed(allowed)
+        folder = self._key_folder if folder is None else Path(folder)
+        if folder is None:
+            raise UserError(f"cell {self.fqcn} was given keys, not their folder", field="keys", remedy="name a folder")
+        allowed, chosen = key_files.load_allowed(folder), None if names is None else set(names)
+        self._keys = replace(
+            self._keys, allowed={name: key for name, key in allowed.items() if chosen is None or name in chosen}
+        )
+        self._reactor.set_allowed(self._keys.allowed)
 
     def revoke(self, name: str) -> None:
         """Accept the key of `name` no longer: it is cut off at once and not bound again."""
@@ -293,6 +332,11 @@ class Cell(FlareNames):
         self._edges.exit_process(status, reason)
 
     # -- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def instance(self) -> int:
+        """Which start of the name this is: a random number."""
+        return self._node.instance
 
     @property
     def urls(self) -> list[str]:
@@ -331,15 +375,17 @@ class Cell(FlareNames):
         return self._node.uplink.refusal if self._node.uplink is not None else ""
 
     def statistics(self) -> CellStatistics:
-        """Everything countable, as it is at one moment."""
-        handle: Handle[CellStatistics] = Handle(on_cancel=_nothing, on_reactor=self._reactor.is_current)
+        """Everything countable, as it is at one moment. Waits for one pass of the reactor, in a coroutine too."""
+        if self._reactor.is_current():
+            return collect(self._reactor, self._workers.statistics(), time.monotonic())
+        future: Future[CellStatistics] = Future()
 
         def act(now: float) -> list[Command]:
-            handle._finish(collect(self._reactor, self._workers.statistics(), now))
+            future.set_result(collect(self._reactor, self._workers.statistics(), now))
             return []
 
         self._submit(act)
-        return handle.result()
+        return future.result()
 
     def __repr__(self) -> str:
         return repr(self._node).replace("<Node", "<Cell closed" if self._closing else "<Cell", 1)
@@ -358,9 +404,15 @@ class Cell(FlareNames):
         secure: bool,
     ) -> None:
         self._asking.ask(
-            handle, targets, check_name(channel, "channel"), check_name(topic, "topic"), payload,
-            timeout or self.config.request_timeout, deadline, secure,
-        )  # fmt: skip
+            handle,
+            targets,
+            check_name(channel, "channel"),
+            check_name(topic, "topic"),
+            payload,
+            check_seconds(timeout, "timeout") or self.config.request_timeout,
+            check_seconds(deadline, "deadline"),
+            secure,
+        )
 
     def _send_outcome(self, call: Call, outcome: Outcome) -> None:
         try:

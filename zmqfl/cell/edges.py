@@ -28,7 +28,7 @@ class CellEdges:
         asking: Asking,
         serving: Serving,
         peers: PeerCallbacks,
-        on_exit: Callable[[int, str], object],
+        on_exit: Callable[[int, str], object] | None,
     ) -> None:
         self.exit: Exit | None = None
         """Set when the process must end."""
@@ -42,6 +42,7 @@ class CellEdges:
         self._running: set[Call] = set()
         self._ready: list[Handle[bool]] = []
         self._closing = False
+        self._leaving = False
 
     # -- called by the reactor -----------------------------------------------------------------------------------------
 
@@ -64,14 +65,15 @@ class CellEdges:
         """A neighbour changed its state."""
         self._peers.tell(CellAgent(change.fqcn, change.state, change.instance, change.reason))
         self._look_ready()
-        if self._node.is_quiet:
+        if self._leaving and self._node.is_quiet:
             self.quiet.set()
 
     def exit_process(self, status: int, reason: str) -> None:
         """The process must end. (Any thread.)"""
         self.exit = Exit(status, reason)
         log.warning("%s must end with status %d: %s", self._node.fqcn, status, reason)
-        self._on_exit(status, reason)
+        if self._on_exit is not None:  # in a thread of its own: it may wait, close the cell, or raise
+            threading.Thread(target=self._on_exit, args=(status, reason), name=f"zmqfl-exit:{self._node.fqcn}").start()
 
     def reactor_ended(self) -> None:
         """Nothing will be told any more."""
@@ -105,6 +107,7 @@ class CellEdges:
         self._asking.close()
         self._running.clear()
         self.quiet.clear()
+        self._leaving = True
         commands = self._node.stop(now)
         if not commands:
             self.quiet.set()

@@ -2,14 +2,16 @@
 
     topic        payload            reply
     info         -                  what the cell is: statistics, pid, version
-    cells        -                  this cell and all below it: [[fqcn, parent, state seen by the parent], ...]
+    cells        seconds            this cell and all below it: [[fqcn, parent, state seen by the parent], ...]
     peers        -                  its neighbours: [{fqcn, state, rtt, since, instance}, ...]
     echo         anything           the same
     hop          FQCN               the neighbour on the way to it
     speed        {to, tries, size}  asks `to` for echoes: round trips in seconds
-    stop         -                  the cell stops; only for itself, cells above it, and the root's own processes
+    stop         -                  the cell stops
+    child_exited {fqcn, instance, restarts}  a launcher saw the process of a child end
 
-Nothing here changes anything but `stop`. Source: reference "flare" 5.12, its names where they fit.
+The last two change something: only the cell itself, cells above it, and the root's own processes may.
+Source: reference "flare" 5.12, its names where they fit.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
 CHANNEL = "_net_manager"
 SUB_TIMEOUT = 5.0
-"""Seconds for the whole answer of a cell below: a branch that hangs must not hide the others."""
+"""Seconds for the whole answer of a cell."""
+SUB_SHARE = 0.8
+"""Part of its time that a cell gives those below: a branch that hangs must not hide the others."""
 MAX_TRIES = 10_000
 MAX_SIZE = 512 * 1024
 """Bytes of one echo."""
@@ -50,7 +54,8 @@ def _cells(message: Message, cell: Cell) -> list[list[str]]:
     children = [link for link in cell.statistics().links if link.fqcn != cell.parent]
     found = [[cell.fqcn, "", "up"]]
     alive = [link.fqcn for link in children if link.lanes]
-    below = cell.broadcast(alive, CHANNEL, "cells", None, SUB_TIMEOUT, deadline=SUB_TIMEOUT).result() if alive else {}
+    within = SUB_SHARE * (message.payload if isinstance(message.payload, float) else SUB_TIMEOUT)
+    below = cell.broadcast(alive, CHANNEL, "cells", within, within, deadline=within).result() if alive else {}
     for link in children:
         reply = below.get(link.fqcn)
         rows = reply.payload if reply is not None and reply.ok else [[link.fqcn, "", "up"]]
@@ -64,8 +69,8 @@ def _peers(message: Message, cell: Cell) -> list[dict[str, Any]]:
     return links
 
 
-def _echo(message: Message, cell: Cell) -> Any:
-    return message.payload
+def _echo(message: Message, cell: Cell) -> Message:
+    return Message(payload=message.payload)  # a Message, for None would say that the reply comes later
 
 
 def _hop(message: Message, cell: Cell) -> str:
@@ -86,12 +91,27 @@ def _speed(message: Message, cell: Cell) -> dict[str, Any]:
 
 
 def _stop(message: Message, cell: Cell) -> str:
+    _check_power(message, cell)
+    cell.ask_exit(0, f"stopped by {message.origin}")
+    return ""
+
+
+def _child_exited(message: Message, cell: Cell) -> str:
+    _check_power(message, cell)
+    match message.payload:
+        case {"fqcn": str() as child, "instance": int() as instance, "restarts": bool() as restarts}:
+            cell.child_exited(child, instance, restarts)
+            return ""
+    raise InvalidRequest("child_exited takes {fqcn, instance, restarts}")
+
+
+def _check_power(message: Message, cell: Cell) -> None:
     origin = message.origin
     above = tree_is_below(cell.fqcn, origin, cell.root) or origin == cell.fqcn
     if not above and not FQCN.is_ancestor(cell.root, origin):
-        raise AuthenticationError(f"{origin} may not stop {cell.fqcn}: only itself, a cell above it, or the root's own")
-    cell.ask_exit(0, f"stopped by {origin}")
-    return ""
+        raise AuthenticationError(
+            f"{origin} may not {message.topic} {cell.fqcn}: only itself, a cell above it, or the root's own"
+        )
 
 
 _ANSWERS: dict[str, Callable[..., Any]] = {
@@ -102,6 +122,7 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "hop": _hop,
     "speed": _speed,
     "stop": _stop,
+    "child_exited": _child_exited,
 }
 
 
@@ -131,7 +152,7 @@ class NetAgent:
 
     def request_cells_info(self) -> tuple[str, list[list[str]]]:
         """(error, [[fqcn, parent, state], ...]) of the whole tree, as the root knows it."""
-        return self._ask(self.cell.root, "cells", None, [])
+        return self._ask(self.cell.root, "cells", float(self.timeout), [])
 
     def get_peers(self, fqcn: str) -> tuple[str, list[dict[str, Any]]]:
         """(error, neighbours) of a cell."""

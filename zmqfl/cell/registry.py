@@ -13,6 +13,7 @@ Source: reference "flare" 5.7, with its bug (only the most specific filters ran)
 from __future__ import annotations
 
 import threading
+from numbers import Real
 from typing import Generic, TypeVar
 
 from zmqfl.errors import ArgumentError
@@ -20,6 +21,8 @@ from zmqfl.errors import ArgumentError
 T = TypeVar("T")
 
 WILDCARD = "*"
+MAX_NAME = 1024
+"""Characters of a channel or topic: it is in the header of each message."""
 
 
 class Registry(Generic[T]):
@@ -71,7 +74,20 @@ def check_name(value: object, argument: str) -> str:
         raise ArgumentError(f"{argument} must be a str, not {type(value).__name__}")
     if not value:
         raise ArgumentError(f"{argument} is empty; give a name, or {WILDCARD!r} to register for all")
+    if len(value) > MAX_NAME:
+        raise ArgumentError(f"{argument} has {len(value)} characters; give a name of at most {MAX_NAME}")
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise ArgumentError(f"{argument} {value!r} has lone surrogates, which cannot travel; give a name without them")
     return value
+
+
+def check_seconds(value: object, argument: str) -> float | None:
+    """`value`, when it can be a time to wait, or None. Raises `ArgumentError` naming `argument` when it cannot."""
+    if value is None:
+        return None
+    if isinstance(value, Real) and (seconds := float(value)) >= 0:
+        return seconds
+    raise ArgumentError(f"{argument} must be a number of seconds, 0 or more, not {value!r}")
 
 
 def _key(channel: object, topic: object) -> tuple[str, str]:

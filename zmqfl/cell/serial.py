@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 
 from zmqfl.cell.workers import Workers
+
+log = logging.getLogger("zmqfl.cell")
 
 
 class SerialQueue:
@@ -37,6 +40,8 @@ class SerialQueue:
                 job = self._jobs.popleft()
             try:
                 job()
+            except Exception:
+                log.exception("a callback failed")  # the others still have their turn
             except BaseException:
                 self._refused()
                 raise

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode, DecodeError, EncodeError, RequestFailed
 from zmqfl.protocol.commands import Call, Outcome
+from zmqfl.protocol.responder import MAX_ERROR
 from zmqfl.wire import payload
 
 log = logging.getLogger("zmqfl.cell")
@@ -70,7 +72,8 @@ class Serving:
         self._reply = reply
         self._clock = clock
         self._deferred: dict[tuple[str, int], Call] = {}
-        self._tasks: dict[Call, concurrent.futures.Future[Any]] = {}
+        self._cancels: dict[Call, Callable[[], object]] = {}
+        """How to cancel the coroutine that serves a call."""
 
     def register(
         self, channel: str, topic: str, cb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -96,9 +99,9 @@ class Serving:
     def revoke(self, call: Call) -> None:
         """Nobody waits for it any more."""
         call.revoked = True
-        self._deferred.pop((call.origin, call.id), None)
-        if (task := self._tasks.pop(call, None)) is not None:
-            task.cancel()
+        self._undefer(call)
+        if (cancel := self._cancels.pop(call, None)) is not None:
+            cancel()
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
@@ -113,7 +116,7 @@ class Serving:
             answer = self._filters.on_request(request, call.channel, call.topic)
             if answer is None:
                 answer = self._handle(call, request)
-        except Exception as error:  # noqa: BLE001  whatever a handler or filter raises is the caller's to know
+        except BaseException as error:  # noqa: BLE001  SystemExit too: the caller must not wait for its time-out
             self._failed(call, error)
         else:
             self._answered(call, answer)
@@ -142,11 +145,28 @@ class Serving:
         if not inspect.iscoroutine(answer):
             return answer
         if handler.loop is None or handler.loop.is_closed():
-            return asyncio.run(answer)
-        task = self._tasks[call] = asyncio.run_coroutine_threadsafe(answer, handler.loop)
+            return asyncio.run(self._run_here(call, answer))
+        task = asyncio.run_coroutine_threadsafe(answer, handler.loop)
+        self._cancels[call] = task.cancel
         if call.revoked:  # between the look at the top and now
             task.cancel()
         return task
+
+    async def _run_here(self, call: Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """On a loop that lives as long as the call, in the worker."""
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(coroutine)
+
+        def cancel() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has just ended
+                loop.call_soon_threadsafe(task.cancel)
+
+        self._cancels[call] = cancel
+        if call.revoked:
+            task.cancel()
+        try:
+            return await task
+        finally:
+            self._cancels.pop(call, None)
 
     def _answered(self, call: Call, answer: Any) -> None:
         match answer:
@@ -172,12 +192,10 @@ class Serving:
 
     def _ended(self, call: Call, future: Any) -> None:
         """A future that a handler returned, or its coroutine, has ended."""
-        self._tasks.pop(call, None)
+        self._cancels.pop(call, None)
         try:
             answer = future.result()
-        except (asyncio.CancelledError, concurrent.futures.CancelledError):
-            self._failed(call, RequestFailed("the handler was cancelled", code=CellReturnCode.PROCESS_EXCEPTION))
-        except Exception as error:  # noqa: BLE001  whatever a handler or filter raises is the caller's to know
+        except BaseException as error:  # noqa: BLE001  as above
             self._failed(call, error)
         else:
             self._answered(call, answer)
@@ -189,7 +207,7 @@ class Serving:
             chain = self._filters.outgoing_reply.matching(call.channel, call.topic)
             reply = filters.run(chain, reply) or reply
             outcome = self._outcome(reply)
-        except Exception as error:  # noqa: BLE001  whatever a handler or filter raises is the caller's to know
+        except BaseException as error:  # noqa: BLE001  as above
             self._failed(call, error)
         else:
             self._end(call, outcome)
@@ -204,10 +222,12 @@ class Serving:
         if (size := sum(len(body) for body in bodies)) > self._config.segment:
             text = f"the reply of {size} bytes is above the segment of {self._config.segment} bytes of {self._fqcn}"
             raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
-        return Outcome(reply.return_code, reply.error, PAYLOAD_CODEC, headers, bodies)
+        return Outcome(reply.return_code, _text(reply.error), PAYLOAD_CODEC, headers, bodies)
 
-    def _failed(self, call: Call, error: Exception) -> None:
-        if isinstance(error, RequestFailed):
+    def _failed(self, call: Call, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError | concurrent.futures.CancelledError):
+            code, text = CellReturnCode.PROCESS_EXCEPTION, "the handler was cancelled"
+        elif isinstance(error, RequestFailed):
             code, text = error.code, error.reason
         elif isinstance(error, DecodeError):
             code, text = CellReturnCode.INVALID_REQUEST, str(error)
@@ -216,9 +236,18 @@ class Serving:
         else:
             code, text = CellReturnCode.PROCESS_EXCEPTION, f"{type(error).__name__}: {error}"
             log.warning("%s: handler of %s:%s failed", self._fqcn, call.channel, call.topic, exc_info=error)
-        self._end(call, Outcome(code, text))
+        self._end(call, Outcome(code, _text(text)))
 
     def _end(self, call: Call, outcome: Outcome) -> None:
-        self._deferred.pop((call.origin, call.id), None)
+        self._undefer(call)
         if call.expects_reply and not call.revoked:
             self._reply(call, outcome)
+
+    def _undefer(self, call: Call) -> None:
+        if self._deferred.get((call.origin, call.id)) is call:  # else a newer start of the caller has the number
+            self._deferred.pop((call.origin, call.id), None)
+
+
+def _text(error: object) -> str:
+    """An error text that can travel: not too long, and lone surrogates, as in names of files, as escapes."""
+    return str(error)[:MAX_ERROR].encode(errors="backslashreplace").decode()

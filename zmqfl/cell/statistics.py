@@ -72,6 +72,7 @@ def collect(reactor: Reactor, workers: WorkersStatistics, now: float) -> CellSta
         counters.update(part.counters)
     for listener in reactor.listeners:
         counters["failed_handshakes"] += listener.failed_handshakes
+        counters["lost_connections"] += listener.lost_connections
     return CellStatistics(
         node.fqcn, node.instance, node.fence, node.neighbours.is_bound, links,
         node.requester.open, node.responder.running, node.requester.retained,

@@ -180,6 +180,10 @@ class Workers:
             f"<Workers {self.name} {now.threads} threads, {now.idle} idle, {now.blocked} blocked, {now.queued} queued>"
         )
 
+    def is_current(self) -> bool:
+        """Whether this thread is one of the pool."""
+        return _local.worker is not None and _local.worker.pool is self
+
     # -- for workers -----------------------------------------------------------------------------------------------
 
     def block(self) -> None:

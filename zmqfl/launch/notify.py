@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "NOTIFY_SOCKET"
+PATIENCE: Final = 5.0
+"""Seconds to wait where many sites start at once: the kernel queues a few datagrams only."""
 MOST: Final = 4096
 """Bytes of a datagram that are read."""
 
 
 def notify(**lines: object) -> None:
-    """Send the lines; does nothing where nobody listens. Never raises: a site must live on when its launcher is gone."""
+    """Send the lines, if anybody listens. Never raises: a site must live on when its launcher is gone."""
     if not (address := os.environ.get(VARIABLE)):
         return
     text = "\n".join(f"{name}={value}" for name, value in lines.items())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.settimeout(PATIENCE)
         try:
             sender.sendto(text.encode(), f"\0{address[1:]}" if address.startswith("@") else address)
         except OSError:

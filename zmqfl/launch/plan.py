@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from zmqfl.errors import KeyFileError, TopologyError, UsageError
+from zmqfl.errors import KeyFileError, TopologyError, UsageError, UserError
 from zmqfl.launch.spec import Listener, Resources, Restart, SiteSpec, socket_file
 from zmqfl.topology import Topology, tree
+from zmqfl.topology.checks import near
 from zmqfl.topology.endpoint import AUTO, MAX_IPC_PATH, Endpoint
 from zmqfl.topology.schema import Listen
 
@@ -29,9 +30,51 @@ class Plan:
                 return spec
         raise KeyError(fqcn)
 
+    def only(self, sites: Sequence[str]) -> Plan:
+        """The same with just these sites, by name in the file or FQCN, and those above them; with none: all.
+
+        Raises `UserError` for one that is not there.
+        """
+        if not sites:
+            return self
+        wanted: set[str] = set()
+        for name in sites:
+            found = [spec.fqcn for spec in self.sites if name in (spec.fqcn, spec.site)]
+            if not found:
+                known = {spec.site for spec in self.sites} | {spec.fqcn for spec in self.sites}
+                raise UserError(f"topology {self.name!r} has no site {name!r}", remedy=near(name, known))
+            wanted.update(found)
+        for spec in reversed(self.sites):  # children first
+            if spec.fqcn in wanted and spec.parent:
+                wanted.add(spec.parent)
+        out = {spec.fqcn for spec in self.local} - wanted
+        kept = (spec for spec in self.sites if spec.fqcn in wanted)
+        return replace(
+            self, sites=tuple(replace(s, children=tuple(c for c in s.children if c not in out)) for s in kept)
+        )
+
+    @property
+    def local(self) -> tuple[SiteSpec, ...]:
+        """Those that are started on this machine, by its local launcher."""
+        return tuple(spec for spec in self.sites if spec.kind == "local")
+
+    @property
+    def door(self) -> tuple[str, str]:
+        """(FQCN, ipc URL) of the cell below which the command line's cells stand; ("", "") when none runs here."""
+        for spec in self.local[:1]:
+            return spec.fqcn, next(each.bind for each in spec.listen if each.bind.startswith("ipc:"))
+        return "", ""
+
     def to_json(self) -> str:
-        """As text, for people and for comparing."""
+        """As text for `from_json`, for people, and for comparing."""
         return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what `to_json` wrote. Raises `TopologyError` for a site that is none."""
+        values = json.loads(text)
+        sites = tuple(SiteSpec.from_json(json.dumps(site)) for site in values["sites"])
+        return cls(values["name"], values["run_dir"], sites)
 
 
 def make_plan(topology: Topology, run_dir: Path) -> Plan:
@@ -43,7 +86,7 @@ def make_plan(topology: Topology, run_dir: Path) -> Plan:
     if not run_dir.is_absolute():
         raise UsageError(f"the run folder {str(run_dir)!r} is relative; give `Path.absolute()` of it")
     specs = [spec for name in tree.top_down(topology) for spec in _site(topology, name, str(run_dir))]
-    return Plan(topology.name, str(run_dir), tuple(specs))
+    return Plan(topology.name, str(run_dir), tuple(_with_door(specs, str(run_dir))))
 
 
 def check_keys(plan: Plan) -> None:
@@ -56,6 +99,17 @@ def check_keys(plan: Plan) -> None:
                 raise KeyFileError(
                     f"cell {spec.fqcn!r} needs this key", file=file, remedy="make it with `zmqfl keygen`"
                 )
+
+
+def _with_door(specs: list[SiteSpec], run_dir: str) -> Iterator[SiteSpec]:
+    """The first site of this machine listens at a Unix socket, too: that is where the command line comes in."""
+    first = next((spec.fqcn for spec in specs if spec.kind == "local"), "")
+    for spec in specs:
+        if spec.fqcn == first and not any(each.bind.startswith("ipc:") for each in spec.listen):
+            door = Listener(f"ipc://{_fitting(socket_file(run_dir, first), spec.site)}")
+            yield replace(spec, listen=(*spec.listen, door))
+        else:
+            yield spec
 
 
 def _site(topology: Topology, name: str, run_dir: str) -> Iterator[SiteSpec]:
@@ -113,14 +167,18 @@ def _url(endpoint: Endpoint, topology: Topology, name: str, run_dir: str) -> str
     """An endpoint of site `name`; an automatic one becomes a file in the run folder."""
     if endpoint.scheme != AUTO:
         return str(endpoint)
-    file = socket_file(run_dir, tree.fqcn(topology, name, name))
+    return f"ipc://{_fitting(socket_file(run_dir, tree.fqcn(topology, name, name)), name)}"
+
+
+def _fitting(file: str, name: str) -> str:
+    """The path of a socket; raises `TopologyError` when it is too long for one."""
     if (size := len(file.encode())) > MAX_IPC_PATH:
         raise TopologyError(
             f"the path of its Unix socket has {size} bytes, more than {MAX_IPC_PATH}: {file}",
             field=f"sites.{name}.listen",
             remedy="use a shorter run folder",
         )
-    return f"ipc://{file}"
+    return file
 
 
 def _tcp_children(topology: Topology, name: str) -> Iterator[str]:

@@ -35,14 +35,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 from zmqfl.cell.cell import Cell
-from zmqfl.errors import RequestFailed, TopologyError, UserError
+from zmqfl.errors import TopologyError, UserError
 from zmqfl.launch import secrets
 from zmqfl.launch.notify import notify
 from zmqfl.launch.settings import PREFIX, load_settings
-from zmqfl.launch.spec import SiteSpec
+from zmqfl.launch.spec import SiteSpec, write_whole
 from zmqfl.protocol.commands import EXIT_REPLACED
 from zmqfl.transport import keys as key_files
 from zmqfl.transport.keys import Keys
@@ -54,6 +54,8 @@ SETTINGS: Final = "ZMQFL_SETTINGS"
 PARENT: Final = "ZMQFL_LAUNCHER_PID"
 LOG_LEVEL: Final = "ZMQFL_LOG_LEVEL"
 USER_MISTAKE: Final = 2
+AGAIN: Final = 0.5
+"""Seconds after which a second signal is meant as one: shells and wrappers send one to the process and its group."""
 _CALLABLE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -138,31 +140,29 @@ def open_cell(spec: SiteSpec, on_exit: Callable[[int, str], None] | None = None)
         on_exit=on_exit,
     )
     if spec.allow:
-        cell.filters.incoming_request.add("*", "*", partial(_refuse_others, spec.allow))
+        cell.filters.incoming_request.append("*", "*", partial(_refuse_others, spec.allow))
     if spec.run_dir:
         write_whole(Path(spec.endpoints), json.dumps(cell.urls))
     notify(READY=1, MAINPID=os.getpid(), X_ZMQFL_CELL=cell.fqcn, X_ZMQFL_INSTANCE=cell.instance)
     return cell
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_text(text)
-    new.replace(file)
-
-
 def start_logging() -> None:
-    """Log to standard error: time (UTC), level, text."""
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
+    """Log to standard error, from the level of $ZMQFL_LOG_LEVEL on. Raises `UserError` for a level that is none."""
     level = os.environ.get(LOG_LEVEL, "INFO").upper()
     if level not in logging.getLevelNamesMapping():
         names = ", ".join(logging.getLevelNamesMapping())
         raise UserError(f"there is no level {level!r}", field=LOG_LEVEL, remedy=f"give one of {names}")
-    logging.basicConfig(level=level, handlers=[handler])
+    logging.basicConfig(level=level, handlers=[log_handler(sys.stderr)])
+
+
+def log_handler(stream: TextIO) -> logging.StreamHandler[TextIO]:
+    """Writes lines of time (UTC), level and text, as `log_stream` reads them."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    return handler
 
 
 class Site:
@@ -172,8 +172,8 @@ class Site:
         self.spec = spec
         self.status = 0
         self._stopping = False
-        self._told = 0
-        """SIGTERM and SIGINT so far."""
+        self._told: float | None = None
+        """When the first SIGTERM or SIGINT came."""
 
     def run(self) -> int:
         """From binding to BYE; returns the exit status. Raises `UserError`."""
@@ -220,12 +220,14 @@ class Site:
 
     def _on_signal(self, number: int, frame: object) -> None:
         if number != signal.SIGUSR1:
-            self._told += 1
-            if self._told > 1:
+            now = time.monotonic()
+            if self._told is not None and now - self._told >= AGAIN:
                 os._exit(128 + number)
+            self._told = self._told or now
         if not self._stopping:
             self._stopping = True
-            notify(STOPPING=1, X_ZMQFL_CELL=self.spec.fqcn)
+            if self.status != EXIT_REPLACED:
+                notify(STOPPING=1, X_ZMQFL_CELL=self.spec.fqcn)
             raise Stopped
 
     def _must_exit(self, status: int, reason: str) -> None:
@@ -264,7 +266,7 @@ def _load(name: str) -> Callable[..., Any]:
 def _execute(command: list[str]) -> NoReturn:
     """Become another program, with the environment of this one."""
     try:
-        os.execvp(command[0], command)  # noqa: S606  what the topology says, without a shell
+        os.execvp(command[0], command)
     except OSError as error:
         remedy = "give a program that is installed, or module:function"
         raise UserError(f"cannot run {command[0]!r}: {error.strerror}", field="run", remedy=remedy) from None
@@ -274,8 +276,10 @@ def _keys(spec: SiteSpec) -> Keys | None:
     """Its secret, and of all public keys those of its neighbours."""
     if not spec.keys:
         return None
-    keys = key_files.load(Path(spec.keys), spec.fqcn, spec.parent or None)
-    return replace(keys, allowed={name: key for name, key in keys.allowed.items() if name in spec.children})
+    keys = key_files.load(Path(spec.keys), spec.fqcn, None if spec.parent_key else spec.parent or None)
+    allowed = {name: key for name, key in keys.allowed.items() if name in spec.children}
+    parent = spec.parent_key.encode() if spec.parent_key else keys.parent_public
+    return replace(keys, parent_public=parent, allowed=allowed)
 
 
 def _reload_keys(cell: Cell, spec: SiteSpec) -> None:

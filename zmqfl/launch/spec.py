@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -67,6 +68,8 @@ class SiteSpec:
     """FQCN of the cell that it dials; "" for the root."""
     parent_url: str = ""
     """What it dials. Ends with `:*` while the parent has not bound its port: see `is_late` and `dialling`."""
+    parent_key: str = ""
+    """Public key that the parent must prove; "" = the one in `keys`."""
     parent_listener: int = 0
     """Which of the parent's listeners that is, counted from 0."""
     listen: tuple[Listener, ...] = ()
@@ -156,6 +159,13 @@ def public_key(keys: str, fqcn: str) -> str:
 def secret_key(keys: str, fqcn: str) -> str:
     """File of a cell's secret CURVE key (mode 0600)."""
     return str(Path(keys, "private", f"{fqcn}.key_secret"))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.write_text(text)
+    new.replace(file)
 
 
 # --------------------------------------------------------------------------------------------- plain values to fields

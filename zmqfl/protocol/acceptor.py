@@ -78,6 +78,8 @@ class Acceptor:
         self.children: dict[str, Link] = {}
         self.bindings: dict[Conn, tuple[Link, Lane]] = {}
         self.counters: Counter[str] = Counter()
+        self.succeeds = False
+        """A child came with the token of a former start of this cell: others may be about to come back, too."""
         self.allowed: frozenset[str] | None = None
         """Names whose keys are accepted now; None: the listeners have no keys."""
         self._config = config
@@ -141,8 +143,7 @@ class Acceptor:
             return []
         self._unbind(link)
         self._next = now
-        if not link.break_off(now):
-            return []
+        link.break_off(now)
         return [PeerChanged(link.fqcn, PeerState.SUSPECTED, link.instance, "connection lost")]
 
     def end(self, fqcn: str, reason: str, now: float, bye: ByeReason | None = None) -> list[Command]:
@@ -159,17 +160,36 @@ class Acceptor:
         replaced = bye is ByeReason.REPLACED
         return [*commands, PeerChanged(fqcn, PeerState.GONE, link.instance, reason, replaced)]
 
+    def exited(self, fqcn: str, now: float) -> list[Command]:
+        """The process of the child has ended and will start again: its own handles end, what is behind it waits."""
+        link = self.children.get(fqcn)
+        if link is None:
+            return []
+        commands = self._unbind(link)
+        link.break_off(now)
+        self._next = now
+        return [*commands, PeerChanged(fqcn, PeerState.GONE, link.instance, "its process has ended", replaced=True)]
+
     def welcome_again(self, welcome: Welcome) -> list[Command]:
         """Tell all children what has changed in the WELCOME: this cell has learned the name of the root."""
-        return [
-            self._welcomed(link.control, link.token, link.session, welcome)
+        bound = [
+            self._welcomed(link.control, link.fqcn, link.instance, link.token, link.session, welcome)
             for link in self.children.values()
             if link.control is not None
         ]
+        return bound + [
+            self._welcomed(c.conn, c.hello.fqcn, c.hello.instance, c.token, c.session, welcome)
+            for c in self._candidates.values()
+        ]
+
+    def has_left(self, name: str) -> bool:
+        """Whether `name` was a child of this cell and is gone."""
+        return name in self._starts and name not in self.children
 
     def set_allowed(self, allowed: frozenset[str] | None, now: float) -> list[Command]:
         """Accept these names from now on; whoever is bound by another key is cut off at once."""
         self.allowed = allowed
+        self._candidates = {conn: c for conn, c in self._candidates.items() if self._is_allowed(c.user)}
         cut = [name for name, user in self._users.items() if not self._is_allowed(user)]
         return [c for name in cut for c in self.end(name, "its key is not allowed any more", now, ByeReason.REFUSED)]
 
@@ -233,7 +253,7 @@ class Acceptor:
     def _propose(self, conn: Conn, user: str | None, hello: Hello, welcome: Welcome, wall_ms: int) -> list[Command]:
         bound = self.bindings.get(conn)
         if bound is not None and bound[0].instance == hello.instance:  # our WELCOME was late
-            return [self._welcomed(conn, bound[0].token, bound[0].session, welcome)]
+            return [self._welcomed(conn, hello.fqcn, hello.instance, bound[0].token, bound[0].session, welcome)]
         candidate = self._candidates.pop(conn, None)
         if candidate is None or candidate.hello.instance != hello.instance:
             token = self._token_of(hello) or max(self._fences.highest(hello.fqcn), wall_ms) + 1
@@ -241,7 +261,7 @@ class Acceptor:
         self._candidates[conn] = candidate
         if len(self._candidates) > MOST_CANDIDATES:
             del self._candidates[next(iter(self._candidates))]
-        return [self._welcomed(conn, candidate.token, candidate.session, welcome)]
+        return [self._welcomed(conn, hello.fqcn, hello.instance, candidate.token, candidate.session, welcome)]
 
     def _bind(self, candidate: _Candidate, now: float) -> list[Command]:
         conn, hello, token = candidate.conn, candidate.hello, candidate.token
@@ -251,6 +271,7 @@ class Acceptor:
             return [_bye(conn, ByeReason.REPLACED, f"a newer start of {hello.fqcn} is bound", candidate.session)]
         if any(other == token and instance != hello.instance for instance, other in starts.items()):
             return [_reset(conn, Lane.CONTROL, candidate.session)]  # the next HELLO gets a new token
+        self.succeeds = self.succeeds or bool(hello.token and not starts)
         self._fences.admit(hello.fqcn, token)
         self._resets.pop(conn, None)
         starts[hello.instance] = token
@@ -273,10 +294,11 @@ class Acceptor:
         self._next = now
         return [*commands, PeerChanged(hello.fqcn, PeerState.UP, hello.instance)]
 
-    def _welcomed(self, conn: Conn, token: int, session: int, welcome: Welcome) -> Command:
+    def _welcomed(self, conn: Conn, fqcn: str, instance: int, token: int, session: int, welcome: Welcome) -> Command:
+        succeeds = any(other != instance for other in self._starts.get(fqcn, ()))
         message = Welcome(
             welcome.fqcn, welcome.instance, welcome.fence, token, welcome.version,
-            welcome.root, welcome.segment, welcome.features, welcome.plane,
+            welcome.root, welcome.segment, welcome.features, welcome.plane, int(succeeds),
         )  # fmt: skip
         return Send(conn, Packet(Welcome.KIND, encode_header(message), session=session))
 

@@ -39,6 +39,17 @@ class Neighbours:
         """Whether no parent has ever bound this cell, though it has one."""
         return self.uplink is not None and not self.uplink.token
 
+    def may_come_back(self, target: str) -> bool:
+        """Whether `target` may be about to dial: this cell succeeds a former start, whose child it may have been."""
+        succeeds = self.acceptor.succeeds or (self.uplink is not None and self.uplink.succeeds)
+        return succeeds and tree_is_below(target, self.fqcn, self.root)
+
+    def has_left(self, target: str) -> bool:
+        """Whether `target`, or a cell above it, was a child of this cell and is gone."""
+        while target and not self.acceptor.has_left(target):
+            target = FQCN.get_parent(target)
+        return target != ""
+
     @property
     def is_bound(self) -> bool:
         """Whether the link to the parent is up; a root always is."""

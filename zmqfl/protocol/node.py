@@ -13,7 +13,7 @@ What a message goes through, in this order:
     3  between neighbours?                uplink or acceptor
     4  its origin may come this way?      from below: the child itself or a cell below it, proven by the key;
                                           from above: neither this cell nor one below it
-    5  its fence token is current?        else dropped: a replaced start
+    5  its fence token is current?        else dropped: a replaced start; a child's must be the one it was issued
     6  for this cell?                     requester or responder
     7  for others?                        transit
 
@@ -188,8 +188,10 @@ class Node:
         assert self.uplink is not None
         return self._obey(self.uplink.refused(lane, now), now)
 
-    def child_exited(self, fqcn: str, now: float) -> list[Command]:
-        """A launcher saw the process of this child end."""
+    def child_exited(self, fqcn: str, now: float, restarts: bool = False) -> list[Command]:
+        """A launcher saw the process of this child end. `restarts`: it will start again, so what is behind it waits."""
+        if restarts:
+            return self._obey(self.acceptor.exited(fqcn, now), now)
         return self._obey(self.acceptor.end(fqcn, "its process has ended", now), now)
 
     def set_allowed(self, names: Iterable[str] | None, now: float) -> list[Command]:
@@ -320,7 +322,7 @@ class Node:
 
     def _from_neighbour(self, link: Link, conn: Conn, packet: Packet, now: float, user: str | None) -> list[Command]:
         if is_routed(packet.kind):
-            return self._pass(conn, packet, now, user)
+            return self._pass(link, conn, packet, now, user)
         match decode_header(packet.kind, packet.header):
             case Beat() as beat:
                 link.receive_beat(beat, now)
@@ -332,12 +334,13 @@ class Node:
                 return self._obey(self.acceptor.end(link.fqcn, "this cell has stopped", now), now)
         return []
 
-    def _pass(self, conn: Conn, packet: Packet, now: float, user: str | None) -> list[Command]:
+    def _pass(self, link: Link, conn: Conn, packet: Packet, now: float, user: str | None) -> list[Command]:
         origin, fence, _, _ = decode_origin(packet.header)
         if not self.neighbours.may_come(conn, user, origin):
             self.counters["origin_refused"] += 1
             return []
-        if not self.fences.admit(origin, fence):
+        forged = origin == link.fqcn and conn[0] != "up" and fence != link.token  # a child has the token we issued
+        if forged or not self.fences.admit(origin, fence):
             self.counters["stale_fence"] += 1
             return []
         commands: list[Command] = []
@@ -435,7 +438,7 @@ class Node:
             self._own_fence = self.uplink.token
             return self.acceptor.welcome_again(self._welcome())
         token = self.acceptor.children[peer].token
-        if self.uplink is None and token >= self._own_fence and token > self._wall_ms(now):
+        if self.uplink is None and token >= self._own_fence and token > self._wall_ms(now) + 1:
             # The root issues its own. The clock was ahead of what it is now: a former start of ours had a higher one.
             self._own_fence = self.fences.issue(self.fqcn, token)
         return []

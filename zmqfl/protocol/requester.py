@@ -10,8 +10,10 @@ Each target of a request is in one of these states; `out` are the copies that ma
     clean    a beat has passed, or the link is up   out      REQUEST again, PATIENT: no copy is out, so no DUP
     out      PROBED queued, running                 out      the callee's clock counts, ours follows
     out      PROBED never, callee older than this   out      REQUEST again, DUP, to that very instance
+    out      PROBED never, callee perhaps older     out      asked again, within `dead_after` of the first copy
     out      PROBED never or forgotten, otherwise   ended    comm_error: outcome unknown
-    out      RETURN unreachable for a copy or PROBE ended    comm_error: outcome unknown
+    out      RETURN unreachable, last copy or PROBE ended    comm_error: outcome unknown
+    any      RETURN of an earlier copy or PROBE     -         the later one will tell
     any      REPLY                                  ended    its code
     any      target gone                            ended    comm_error, target_unreachable when clean
     any      time-out                               ended    timeout; CANCEL
@@ -66,6 +68,9 @@ class _Target:
     look_at: float
     """When to probe or to send again."""
     attempts: int = 0
+    probed: int = 0
+    """Number of the last PROBE that asked for it."""
+    probed_at: float = 0.0
     out: set[int] = field(default_factory=set)
     silent_until: float = 0.0
     """Not sent again before, unless the route is known to have broken."""
@@ -102,6 +107,7 @@ class Requester:
         self._waiting: dict[str, dict[int, None]] = {}
         """Per target the ids that are open, oldest first."""
         self._next: float | None = None
+        self._probes = 0
 
     def request(
         self,
@@ -127,7 +133,7 @@ class Requester:
             return [Finish(id, name, full) for name in names]
         end = None if deadline is None else now + deadline
         expires = _earlier(now + timeout + GRACE, end)
-        look_at = now + self._config.heartbeat
+        look_at = self._next_look(now, expires)
         state = {name: _Target(now, expires, look_at, silent_until=now + self._patience(size)) for name in names}
         self._open[id] = _Open(
             id, channel, topic, codec, headers, bodies, timeout, end, traceparent, size, state
@@ -208,16 +214,13 @@ class Requester:
                     commands.append(self._cancelled(request.id, name))
                     commands += self._end(request, name, _timeout(request, target, now))
                 elif target.look_at <= soon:
-                    target.look_at = now + self._config.heartbeat
+                    target.look_at = self._next_look(now, target.expires)
                     if target.out:
                         probes.setdefault(name, []).append(request.id)
                     else:
                         commands.append(self._copy(request, (name,), Flag.MUST_UNDERSTAND | Flag.PATIENT, 0, now))
         for name, ids in probes.items():
-            for i in range(0, len(ids), MAX_PROBED):
-                self.counters["probes"] += 1
-                probe = Probe(*self._me(), 0, ids[i : i + MAX_PROBED])
-                commands.append(Post(probe, (name,), flags=Flag.PATIENT))
+            commands += [self._probe(name, ids[i : i + MAX_PROBED], now) for i in range(0, len(ids), MAX_PROBED)]
         self._next = min(
             (min(t.expires, t.look_at) for request in self._open.values() for t in request.targets.values()),
             default=None,
@@ -253,6 +256,14 @@ class Requester:
         remaining = NO_DEADLINE if request.deadline is None else _ms(request.deadline - now)
         return Post(message, names, request.bodies, flags, remaining)
 
+    def _probe(self, name: str, ids: list[int], now: float) -> Command:
+        self._probes += 1
+        self.counters["probes"] += 1
+        for id in ids:
+            target = self._open[id].targets[name]
+            target.probed, target.probed_at = self._probes, now
+        return Post(Probe(*self._me(), self._probes, ids), (name,), flags=Flag.PATIENT)
+
     def _done(self, id: int, names: tuple[str, ...]) -> tuple[int, list[int]]:
         """What the callee may forget: all below the first number, except the ids in the list."""
         waiting = [self._waiting[name] for name in names]
@@ -273,10 +284,18 @@ class Requester:
                 target.expires = _earlier(now + max(0.0, request.timeout - since) + GRACE, request.deadline)
             case Fate.NEVER if probed.uptime / 1000 > now - target.first_sent:
                 return self._again(request, name, probed.instance, now)
+            case Fate.NEVER if self._may_be_older(target, probed, now):
+                return []
             case Fate.NEVER | Fate.FORGOTTEN:
                 text = "outcome unknown: the callee has restarted or has forgotten the request"
                 return self._end(request, name, Outcome(CellReturnCode.COMM_ERROR, text))
         return []
+
+    def _may_be_older(self, target: _Target, probed: Probed, now: float) -> bool:
+        """A callee that had just started when the first copy went out: its answer took too long to be sure."""
+        if now >= target.first_sent + self._config.dead_after:
+            return False
+        return probed.id != target.probed or probed.uptime / 1000 > target.probed_at - target.first_sent
 
     def _again(self, request: _Open, name: str, instance: int, now: float) -> list[Command]:
         """The callee lives since before the request and never saw it."""
@@ -294,8 +313,9 @@ class Requester:
         target = request.targets[name]
         if back.kind == Request.KIND:
             target.out.discard(back.attempt)
+        is_last = (back.attempt == target.attempts) if back.kind == Request.KIND else (back.id == target.probed)
         target.broke = True
-        if back.reason in (ReturnReason.SUSPECTED, ReturnReason.BUSY):
+        if not is_last or back.reason in (ReturnReason.SUSPECTED, ReturnReason.BUSY):
             return []  # `look_at` comes within a beat
         if target.out:
             return self._lost(request, name, f"{back.origin} cannot reach it: {back.text}")
@@ -326,6 +346,10 @@ class Requester:
             del self._open[request.id]
             self.retained -= request.size
 
+    def _next_look(self, now: float, expires: float) -> float:
+        """A beat from now; sooner where the time-out is near, which may not have begun to run at the callee."""
+        return min(now + self._config.heartbeat, max(now + GRACE / 2, expires - GRACE))
+
     def _patience(self, size: int) -> float:
         return 2 * self._config.heartbeat + size / SLOWEST
 
@@ -344,4 +368,4 @@ def _earlier(a: float, b: float | None) -> float:
 
 
 def _ms(seconds: float) -> int:
-    return max(1, min(NO_DEADLINE - 1, round(seconds * 1000)))
+    return max(1, round(min(NO_DEADLINE - 1, seconds * 1000)))

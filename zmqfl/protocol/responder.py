@@ -46,9 +46,8 @@ class _Entry:
     """One request."""
 
     call: Call
-    arrived: float
     due: float
-    """When the handler's time is over, if it has begun by now."""
+    """When the handler's time is over, if it has begun by now; `dead_after` later nobody asks any more."""
     outcome: Outcome | None = None
     counted: bool = True
     """Against the caller's 1,024; refusals are not."""
@@ -111,7 +110,7 @@ class Responder:
         )  # fmt: skip
         if refusal := self._refusal(caller, request, flags, remaining):
             return self._refuse(caller, call, refusal, now)
-        caller.entries[call.id] = self._calls[call] = _Entry(call, now, now + call.timeout)
+        caller.entries[call.id] = self._calls[call] = _Entry(call, now + call.timeout)
         caller.count += 1
         self._wake(now + call.timeout)
         self.counters["requests"] += 1
@@ -135,7 +134,7 @@ class Responder:
         if entry is None or entry.outcome is not None:
             return []
         entry.silent = entry.call.revoked = True
-        self._settle(entry, Outcome(CellReturnCode.TIMEOUT, "cancelled by the caller"))
+        self._settle(entry, Outcome(CellReturnCode.TIMEOUT, "cancelled by the caller"), now)
         return [Revoke(entry.call)]
 
     def receive_probe(self, probe: Probe, now: float) -> list[Command]:
@@ -161,7 +160,7 @@ class Responder:
             if call.expects_reply:
                 self.counters["late_results"] += 1
             return []
-        self._settle(entry, outcome)
+        self._settle(entry, outcome, now)
         return self._reply_again(entry)
 
     def is_waiting(self, call: Call) -> bool:
@@ -173,11 +172,12 @@ class Responder:
         commands: list[Command] = []
         for entry in list(self._calls.values()):
             started = entry.call.started
-            entry.due = (now if started is None else started) + entry.call.timeout if entry.due <= now else entry.due
+            if entry.due <= now:
+                entry.due = _due(entry.call, now)
             if started is not None and entry.due <= now:
                 entry.call.revoked = True
                 text = f"the handler took longer than {entry.call.timeout:g} s"
-                self._settle(entry, Outcome(CellReturnCode.TIMEOUT, text))
+                self._settle(entry, Outcome(CellReturnCode.TIMEOUT, text), now)
                 commands += [Revoke(entry.call), *self._reply_again(entry)]
         for caller in self._callers.values():
             for id in [id for id, entry in caller.entries.items() if self._is_over(entry, now)]:
@@ -254,7 +254,7 @@ class Responder:
         self.counters["refused"] += 1
         if len(caller.entries) - caller.count >= MOST_REFUSED:
             return []
-        entry = _Entry(call, now, now, refusal, counted=False)
+        entry = _Entry(call, now + call.timeout, refusal, counted=False)
         caller.entries[call.id] = entry
         self._wake(now + self._config.dead_after / 2)
         return self._reply_again(entry)
@@ -269,9 +269,10 @@ class Responder:
             return Fate.QUEUED, 0.0
         return Fate.RUNNING, max(0.0, now - entry.call.started)
 
-    def _settle(self, entry: _Entry, outcome: Outcome) -> None:
+    def _settle(self, entry: _Entry, outcome: Outcome, now: float) -> None:
         """From waiting to done. The payload of the request is not needed any more."""
         entry.outcome = outcome
+        entry.due = _due(entry.call, now)
         caller = self._callers[entry.call.origin, entry.call.instance]
         caller.bytes += _size(outcome)
         del self._calls[entry.call]
@@ -289,7 +290,7 @@ class Responder:
         return [Post(reply, (call.origin,), outcome.bodies, remaining=NO_DEADLINE)]
 
     def _is_over(self, entry: _Entry, now: float) -> bool:
-        return entry.outcome is not None and now >= entry.arrived + entry.call.timeout + self._config.dead_after
+        return entry.outcome is not None and now >= entry.due + self._config.dead_after
 
     def _remove(self, caller: _Caller, id: int) -> None:
         entry = caller.entries.pop(id)
@@ -299,6 +300,10 @@ class Responder:
 
     def _wake(self, at: float) -> None:
         self._next = at if self._next is None else min(self._next, at)
+
+
+def _due(call: Call, now: float) -> float:
+    return (now if call.started is None else call.started) + call.timeout
 
 
 def _size(outcome: Outcome | None) -> int:

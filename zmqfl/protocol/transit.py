@@ -4,7 +4,7 @@
     this cell           -                 `Deliver`
     a neighbour         up, stalled       `Send`, with the link's session and next number
     a neighbour         suspected         back to the origin: it keeps the message and tries again
-    none                -                 back to the origin: unreachable; or, for a while after a start, try again
+    none                -                 back to the origin: unreachable; or, for a while after a restart, try again
     any                 -  (in circles)   back to the origin: unreachable
 
 Only requests and probes come back, as a RETURN, or as `GiveBack` where the origin is this cell; others are dropped
@@ -91,12 +91,13 @@ class Transit:
         return commands
 
     def _no_route(self, packet: Packet, targets: tuple[str, ...], now: float) -> list[Command]:
-        # A cell that has just started does not know its children yet. Who was talking to them a moment ago (PATIENT)
-        # should wait for them to come back; others want to hear at once that there is nobody.
-        # Neither does one that dials its parent for the first time: what is its own waits until it is through.
+        # A cell that has just started does not know its children yet. It asks to wait: whoever was talking to them a
+        # moment ago (PATIENT), everybody if it succeeds a former start, and itself while it dials for the first time.
+        # All others want to hear at once that there is nobody; and so do all where a child was here and has left.
         young = now - self._born < self._config.dead_after
+        patient = packet.flags & Flag.PATIENT or any(self._neighbours.may_come_back(target) for target in targets)
         dialling = self._neighbours.is_dialling and packet.route == (self._fqcn,)
-        wait = young and (packet.flags & Flag.PATIENT or dialling)
+        wait = young and (patient or dialling) and not all(map(self._neighbours.has_left, targets))
         reason = ReturnReason.SUSPECTED if wait else ReturnReason.UNREACHABLE
         text = f"{self._fqcn} has no route to {targets[0] if len(targets) == 1 else 'it'}"
         return self.give_back(packet, targets, reason, text, now)

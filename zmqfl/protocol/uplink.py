@@ -8,7 +8,7 @@
     bound     ATTACHED                  bound     the link is up with both lanes
     bound     RESET of our session      greeting  HELLO; the link is suspected
     bound     control lane lost         idle      the link is suspected
-    any       BYE leaving               idle      the link is gone; BYE_ACK
+    any       BYE leaving               greeting  the link is gone; BYE_ACK; HELLO again after a pause
     any       BYE refused               greeting  HELLO again after the longest pause
     any       BYE replaced              stopped   exit with status 75
     any       BYE_ACK                   stopped   the link is gone: this cell has said BYE
@@ -72,6 +72,8 @@ class Uplink:
     token: int = 0
     """The fence token that a parent has issued to this start."""
     root: str = ""
+    succeeds: bool = False
+    """The parent has bound another start of this cell before."""
     state: UplinkState = UplinkState.IDLE
     link: Link | None = None
     refusal: str = ""
@@ -182,6 +184,7 @@ class Uplink:
         self._forget("hello")
         self.state, self.refusal = UplinkState.BOUND, ""
         self.token, self.root = welcome.token, welcome.root
+        self.succeeds = bool(welcome.succeeds)
         commands: list[Command] = []
         if self.link is not None and self.link.instance != welcome.instance:
             commands += self._end("it has restarted", now, replaced=True)

@@ -9,10 +9,11 @@ import zmq
 
 from zmqfl.config import CellConfig
 from zmqfl.transport.endpoint import Endpoint
+from zmqfl.transport.frames import send_frames
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.monitor import DEALER_EVENTS, Monitor
 from zmqfl.transport.outbox import ByteBudget, Outbox
-from zmqfl.transport.sockets import Context, open_dealer, redial
+from zmqfl.transport.sockets import Context, dial, open_dealer, redial
 from zmqfl.wire.messages import Buffer, Lane
 
 REFUSED: Final = (
@@ -38,9 +39,15 @@ class Dialer:
         self.lane = lane
         self.conn = ("up", lane)
         self.outbox = Outbox(budget)
-        self.socket = open_dealer(context, endpoint, lane, config, keys)
+        self.socket = open_dealer(context, endpoint, lane, config, keys, dialled=False)
+        # Before it is dialled: over ipc the handshake may be over sooner than a monitor is there to tell of it.
         self.monitor = Monitor(self.socket, DEALER_EVENTS)
         self._endpoint = endpoint
+        try:
+            dial(self.socket, endpoint)
+        except BaseException:
+            self.close(linger=0)
+            raise
 
     def events(self) -> Iterator[bool | None]:
         """What the monitor tells: True connected, False lost, None refused."""
@@ -55,7 +62,7 @@ class Dialer:
     def send(self, frames: list[Buffer]) -> bool:
         """Hand one message to libzmq; False when there is no connection or it is full."""
         try:
-            self.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+            send_frames(self.socket, frames)
         except zmq.Again:
             return False
         return True

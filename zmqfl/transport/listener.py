@@ -8,6 +8,7 @@ import zmq
 
 from zmqfl.config import CellConfig
 from zmqfl.transport.endpoint import Endpoint
+from zmqfl.transport.frames import send_frames
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.monitor import LISTENER_EVENTS, Monitor
 from zmqfl.transport.outbox import ByteBudget, Outbox
@@ -38,20 +39,27 @@ class Listener:
         self.socket, self.endpoint = open_listener(context, endpoint, config, keys, trusted_network=trusted_network)
         self.monitor = Monitor(self.socket, LISTENER_EVENTS)
         self.failed_handshakes = 0
+        self.lost_connections = 0
+        """Of children, and of strangers that spoke another protocol: libzmq does not tell which."""
         self._budget = budget
         self._touch_at: list[float] = []
+        self._not_before = 0.0
 
     def drain(self, now: float) -> None:
         """Read the monitor; a lost connection makes the children to be touched."""
         events = self.monitor.drain()
-        if any(event.event == zmq.EVENT_DISCONNECTED for event in events):
-            self._touch_at = [now + wait for wait in TOUCHES]
-        self.failed_handshakes += sum(event.event != zmq.EVENT_DISCONNECTED for event in events)
+        lost = sum(event.event == zmq.EVENT_DISCONNECTED for event in events)
+        if lost:  # strangers who come and go must not have all children touched in each pass
+            self._touch_at = [max(now, self._not_before) + wait for wait in TOUCHES]
+        self.lost_connections += lost
+        self.failed_handshakes += len(events) - lost
 
     def is_touch_due(self, now: float) -> bool:
         """Whether to send something to every child now, to learn whose connection is lost."""
         due = bool(self._touch_at) and self._touch_at[0] <= now
-        self._touch_at = [at for at in self._touch_at if at > now]
+        if due:
+            self._touch_at = [at for at in self._touch_at if at > now]
+            self._not_before = now + TOUCHES[1]
         return due
 
     @property
@@ -78,7 +86,7 @@ class Listener:
     def send(self, conn: Conn, frames: list[Buffer]) -> bool:
         """Hand one message to libzmq; False when this connection is full. Raises `ZMQError` EHOSTUNREACH when lost."""
         try:
-            self.socket.send_multipart([conn[2], *frames], zmq.NOBLOCK, copy=False)
+            send_frames(self.socket, [conn[2], *frames])
         except zmq.Again:
             return False
         return True

@@ -5,10 +5,11 @@ A pass, in this order:
     1  wait for a socket, the wake-up or the next deadline
     2  monitors: an undrained one freezes libzmq, and a lost connection must be known before what follows it
     3  ZAP: who may connect
-    4  messages: at most 64, 4 MiB or 2 ms, the sockets in turn; the rest in the next pass, which does not wait
-    5  submissions of other threads: at most 256
+    4  submissions of other threads: at most 256
+    5  messages: at most 64, 4 MiB or 2 ms, the sockets in turn; the rest in the next pass, which does not wait
     6  deadlines
     7  queues: whatever libzmq takes now
+    8  calls and ends go up: last, as this wakes other threads, and each of them would fight for the interpreter
 
 Nothing that can block runs here: handlers, files and codecs of payloads run on workers. A frame that is not what
 it claims is dropped, counted, and logged once per connection.
@@ -16,6 +17,7 @@ it claims is dropped, counted, and logged once per connection.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -56,6 +58,7 @@ from zmqfl.transport.authentication import (
 )
 from zmqfl.transport.dialer import Dialer
 from zmqfl.transport.endpoint import Endpoint
+from zmqfl.transport.frames import COPIED, recv_frames
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.listener import Listener
 from zmqfl.transport.outbox import ByteBudget
@@ -70,8 +73,6 @@ MOST_MESSAGES: Final = 64
 MOST_BYTES: Final = 4 * 1024 * 1024
 MOST_SECONDS: Final = 0.002
 MOST_SUBMISSIONS: Final = 256
-COPIED: Final = 64 * 1024
-"""Bytes up to which a received frame is copied out of libzmq at once; bigger ones are views of its memory."""
 FULL_PAUSE: Final = 0.002
 """Seconds until a full connection of a ROUTER is tried again: it cannot be polled for a single peer."""
 LINGER: Final = 1.0
@@ -128,7 +129,9 @@ class Reactor:
         self._edges = edges
         self._clock = clock
         self._inbox: deque[Callable[[float], list[Command]]] = deque()
+        self._upward: deque[Finish | Invoke] = deque()
         self._wakeup = Wakeup()
+        self._door = threading.Lock()
         self._closed = False
         self._ended = False
         self._blocked: set[Conn] = set()
@@ -156,9 +159,10 @@ class Reactor:
 
     def submit(self, action: Callable[[float], list[Command]]) -> None:
         """Run `action(now)` on the reactor and obey what it returns. Raises `ClosedError` after `stop`."""
-        if self._closed:
-            raise ClosedError(f"cell {self.node.fqcn} is stopped")
-        self._inbox.append(action)
+        with self._door:  # nothing may come in behind `_end`: nobody would look at it
+            if self._closed:
+                raise ClosedError(f"cell {self.node.fqcn} is stopped")
+            self._inbox.append(action)
         self._wakeup.set()
 
     @property
@@ -193,8 +197,9 @@ class Reactor:
         """End the thread, close everything. Returns False when libzmq did not let go in time (a bug worth a report)."""
         if self._pid != os.getpid():
             return True
-        self._closed = True
-        self._inbox.append(self._end)
+        with self._door:
+            self._closed = True
+            self._inbox.append(self._end)
         self._wakeup.set()
         if not self.is_started:
             self._close_sockets(linger=0)
@@ -253,7 +258,11 @@ class Reactor:
         except Exception:
             log.exception("%s: the reactor has ended because of a bug in zmqfl", self.node.fqcn)
         finally:
-            self._closed = True
+            with self._door:
+                self._closed = True
+            while self._inbox:  # after a bug: what was submitted is made known, so that it fails with the rest
+                with contextlib.suppress(Exception):
+                    self._inbox.popleft()(self._clock())
             self._edges.reactor_ended()
             self._close_sockets(LINGER)
 
@@ -264,10 +273,11 @@ class Reactor:
         self._monitors(ready, now)
         if self._zap.socket in ready:
             self._zap.handle()
-        self._receive(ready, now)
         self._submissions()
+        self._receive(ready, now)
         self._deadlines()
         self._flush()
+        self._hand_up()
 
     def _patience(self) -> int:
         """Milliseconds to wait for something to happen."""
@@ -322,7 +332,7 @@ class Reactor:
     def _take(self, port: Listener | Dialer, now: float) -> int | None:
         """Receive one message and act on it; returns its bytes, None when there is none."""
         try:
-            frames = port.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            frames = recv_frames(port.socket)
         except zmq.Again:
             return None
         user = None
@@ -364,6 +374,7 @@ class Reactor:
                 log.exception("%s: a verb failed because of a bug in zmqfl", self.node.fqcn)
             else:
                 self._obey(commands, now)
+                self._hand_up()  # an action may ask what the one before it has begun
 
     def _deadlines(self) -> None:
         now = self._clock()
@@ -378,14 +389,13 @@ class Reactor:
             match command:
                 case Send():
                     self._send(command.conn, command.packet, now)
-                case Finish():
-                    self._edges.finish(command)
-                case Invoke():
-                    if not self._edges.invoke(command.call):
-                        self._obey(self.node.refuse(command.call, now), now)
+                case Finish() | Invoke():
+                    self._upward.append(command)
                 case Revoke():
+                    self._hand_up()  # the call may be among those
                     self._edges.revoke_call(command.call)
                 case PeerChanged():
+                    self._hand_up()
                     self._edges.peer_changed(command)
                 case Note():
                     log.log(command.level, command.text)
@@ -398,6 +408,17 @@ class Reactor:
                     self._edges.exit_process(command.status, command.reason)
                 case _:
                     raise LocalProtocolError(f"unexpected command {command!r}")
+
+    def _hand_up(self) -> None:
+        """Tell the floor above, in order. What it refuses goes back, which may tell it more."""
+        while self._upward:
+            match command := self._upward.popleft():
+                case Finish():
+                    self._edges.finish(command)
+                case Invoke():
+                    if not self._edges.invoke(command.call):
+                        now = self._clock()
+                        self._obey(self.node.refuse(command.call, now), now)
 
     def _send(self, conn: Conn, packet: Packet, now: float) -> None:
         frames = encode_packet(packet)

@@ -99,11 +99,13 @@ def close_listener(router: Socket, endpoint: Endpoint, linger: float = 0.0) -> N
     router.close(linger=_ms(linger))
 
 
-def open_dealer(context: Context, endpoint: Endpoint, lane: Lane, config: CellConfig, keys: Keys | None) -> Socket:
+def open_dealer(
+    context: Context, endpoint: Endpoint, lane: Lane, config: CellConfig, keys: Keys | None, *, dialled: bool = True
+) -> Socket:
     """Dial the parent for one lane; returns at once, libzmq tries until it is there.
 
-    `keys`: prove ours, and accept only a parent with the pinned key. Attach a `Monitor` to learn how it goes.
-    Raises `UserError` when the address cannot be dialled at all.
+    `keys`: prove ours, and accept only a parent with the pinned key. To learn how it goes, open it without
+    `dialled`, attach a `Monitor`, and then `dial`. Raises `UserError` when the address cannot be dialled at all.
     """
     dealer = context.socket(zmq.DEALER)
     try:
@@ -119,7 +121,8 @@ def open_dealer(context: Context, endpoint: Endpoint, lane: Lane, config: CellCo
                 raise UserError(f"cannot dial {endpoint}: the key of the parent is not known", remedy=remedy)
             dealer.curve_serverkey = keys.parent_public
             dealer.curve_publickey, dealer.curve_secretkey = keys.public, keys.secret
-        _dial(dealer, endpoint)
+        if dialled:
+            dial(dealer, endpoint)
     except BaseException:
         dealer.close(linger=0)
         raise
@@ -129,7 +132,7 @@ def open_dealer(context: Context, endpoint: Endpoint, lane: Lane, config: CellCo
 def redial(dealer: Socket, endpoint: Endpoint) -> None:
     """Make the connection anew, and drop what is queued in the old one: after a refusal libzmq never tries again."""
     dealer.disconnect(str(endpoint))
-    _dial(dealer, endpoint)
+    dial(dealer, endpoint)
 
 
 def heartbeat_timeout(lane: Lane, config: CellConfig) -> float:
@@ -162,7 +165,8 @@ def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000)) if seconds else 0
 
 
-def _dial(dealer: Socket, endpoint: Endpoint) -> None:
+def dial(dealer: Socket, endpoint: Endpoint) -> None:
+    """Begin to connect. Raises `UserError` when the address cannot be dialled at all."""
     if not endpoint.is_ipc and (endpoint.host == "*" or not endpoint.port):
         raise UserError(f"nobody can dial {endpoint}", remedy="name the host and the port of the parent")
     dealer.connect(str(endpoint))

@@ -143,6 +143,8 @@ class Welcome:
     segment: int
     features: int = 0
     plane: str = ""
+    succeeds: int = 0
+    """1: another start of the child was bound here before, so its children may be about to come back to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ class Probe:
     fence: int
     instance: int
     id: int
-    """Unused: routed headers begin with the same four fields, so that any of them can be returned."""
+    """Number of this PROBE, so that its RETURN ends nothing but what it asked for."""
     ids: list[int]
 
 

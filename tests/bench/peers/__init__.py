@@ -1,1 +1,1 @@
-"""One module per peer: `python -m tests.bench.peers.NAME server|client ...`. Each runs in the environment of its peer."""
+"""One module per peer: `python -m tests.bench.peers.NAME server|client ...`, each in the environment of its peer."""

@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc  # type: ignore[import-not-found]
+import grpc  # type: ignore[import-untyped]
 
 from tests.bench.peers.ends import Round, in_turn, in_window, play, serve
 

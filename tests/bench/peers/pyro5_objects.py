@@ -1,4 +1,7 @@
-"""Pyro5: `server SERIALIZER`, serpent (its default) or msgpack. In flight: a thread and a proxy each, since a proxy has one call at a time."""
+"""Pyro5: `server SERIALIZER`, serpent (its default) or msgpack.
+
+In flight: a thread and a proxy each, since a proxy has one call at a time.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,91 @@
+"""Results as text, and docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict
+
+from tests.bench.processes import ROOT, missing
+from tests.bench.results import Bar, Result, Table
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLOT = ROOT / "docs" / "benchmarks.svg"
+PLOTTING = ".venv-bench"
+
+HEAD = """# Benchmarks
+
+Written by `make bench`; do not edit. Absolute figures drift with the machine and with what else it does, so compare
+ratios: each is the median of the ratios of rounds that were measured one right after the other.
+"""
+
+
+def text_of(results: list[Result]) -> str:
+    """The results as Markdown."""
+    return "\n".join(_section(result) for result in results)
+
+
+def write(results: list[Result]) -> None:
+    """Write docs/benchmarks.md, and the plot where matplotlib is to be had."""
+    why = missing(PLOTTING, "matplotlib")
+    if why:
+        print(f"no plot: {why}", file=sys.stderr)
+        PLOT.unlink(missing_ok=True)
+    else:
+        python = ROOT / PLOTTING / "bin" / "python"
+        data = json.dumps([asdict(result) for result in results])
+        subprocess.run([python, "-m", "tests.bench.plot", PLOT], input=data, text=True, cwd=ROOT, check=True)
+    machine = f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.\n"
+    plot = f"![requests per second]({PLOT.name})\n" if not why else ""
+    PAGE.write_text("\n".join([HEAD, machine, *([plot] if plot else []), _promises(results), text_of(results)]))
+
+
+def _promises(results: list[Result]) -> str:
+    bars = [bar for result in results for bar in result.bars]
+    lines = ["## Bars", "", "| bar | wanted | measured | met |", "| --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(_bar(bar) for bar in bars), ""])
+
+
+def _bar(bar: Bar) -> str:
+    sign = "<=" if bar.at_most else ">="
+    return f"| {bar.text} | {sign} {bar.wanted:g}{bar.unit} | {bar.measured:.2f}{bar.unit} | {_yes(bar.is_met)} |"
+
+
+def _section(result: Result) -> str:
+    lines = [f"## {result.title}", "", result.how, ""]
+    for table in result.tables:
+        lines += [*_table(table), ""]
+    if result.bars:
+        lines += ["| bar | wanted | measured | met |", "| --- | --- | --- | --- |", *map(_bar, result.bars), ""]
+    lines += [f"Skipped: {line}." for line in result.skipped]
+    return "\n".join(lines) + "\n"
+
+
+def _table(table: Table) -> list[str]:
+    lines = [f"### {table.title}", ""]
+    head = ["", "median", "lowest", "highest", *([f"times {table.base}"] if table.base else [])]
+    lines += [_row(head), _row(["---", *["---:"] * (len(head) - 1)])]
+    for figure in table.figures:
+        cells = [
+            figure.name,
+            f"{_number(figure.value)} {figure.unit}",
+            _number(min(figure.rounds)),
+            _number(max(figure.rounds)),
+        ]
+        lines.append(_row([*cells, *([f"{figure.ratio:.2f}"] if figure.ratio is not None else [])]))
+    return lines
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "**no**"

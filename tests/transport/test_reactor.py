@@ -1,0 +1,442 @@
+"""The thread that owns the sockets, with a node that does as it is told."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+import zmq
+
+from tests.system.federation import start_zero_copy
+from zmqfl.config import CellConfig
+from zmqfl.errors import CellReturnCode, ClosedError, DecodeError, UserError
+from zmqfl.protocol.commands import (
+    Call,
+    Command,
+    Exit,
+    Finish,
+    Hangup,
+    Invoke,
+    Level,
+    Note,
+    Outcome,
+    PeerChanged,
+    PeerState,
+    Redial,
+    Revoke,
+    Send,
+)
+from zmqfl.protocol.node import Node
+from zmqfl.transport import reactor as module
+from zmqfl.transport.endpoint import Endpoint
+from zmqfl.transport.keys import Keys
+from zmqfl.transport.reactor import Reactor
+from zmqfl.wire.codec import encode_packet
+from zmqfl.wire.messages import Conn, Kind, Lane, Packet
+
+CONFIG = CellConfig(heartbeat=0.2, dead_after=2, reconnect_min=0.01, reconnect_max=0.02, send_budget=3_000_000)
+ANY = Endpoint.parse("tcp://127.0.0.1:*")
+LONG = 20.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _zero_copy() -> None:
+    start_zero_copy()
+
+
+CALL = Call("site-1", 1, 1, "test", "topic", 1, {}, (), 1.0, True)
+
+
+class ToldNode:
+    """Writes down what it is asked, and answers with `answers[name]`."""
+
+    def __init__(self) -> None:
+        self.fqcn = "server"
+        self.deadline: float | None = None
+        self.calls: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self.answers: dict[str, Callable[..., list[Command]]] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., list[Command]]:
+        def call(*arguments: Any) -> list[Command]:
+            self.calls.put((name, *arguments))
+            return self.answers.get(name, lambda *_: [])(*arguments)
+
+        return call
+
+    def next(self, name: str) -> tuple[Any, ...]:
+        """The arguments of the next call of `name`."""
+        while True:
+            called, *arguments = self.calls.get(timeout=LONG)
+            if called == name:
+                return tuple(arguments)
+
+
+class ToldEdges:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self.accept = True
+
+    def invoke(self, call: Call) -> bool:
+        self.told.put(("invoke", call))
+        return self.accept
+
+    def revoke_call(self, call: Call) -> None:
+        self.told.put(("revoke", call))
+
+    def finish(self, finish: Finish) -> None:
+        self.told.put(("finish", finish))
+
+    def peer_changed(self, change: PeerChanged) -> None:
+        self.told.put(("peer", change))
+
+    def reactor_ended(self) -> None:
+        self.told.put(("ended",))
+
+    def exit_process(self, status: int, reason: str) -> None:
+        self.told.put(("exit", status, reason))
+
+    def next(self) -> tuple[Any, ...]:
+        return self.told.get(timeout=LONG)
+
+
+@pytest.fixture
+def node() -> ToldNode:
+    return ToldNode()
+
+
+@pytest.fixture
+def edges() -> ToldEdges:
+    return ToldEdges()
+
+
+def make(node: ToldNode, edges: ToldEdges, **options: Any) -> Reactor:
+    options = {"listen": [ANY], "parent": None, "keys": None, **options}
+    return Reactor(cast(Node, node), CONFIG, edges, **options)
+
+
+@pytest.fixture
+def reactor(node: ToldNode, edges: ToldEdges) -> Iterator[Reactor]:
+    reactor = make(node, edges)
+    reactor.start()
+    yield reactor
+    assert reactor.stop()
+
+
+@pytest.fixture
+def dealer(reactor: Reactor) -> Iterator[zmq.Socket[bytes]]:
+    """A child."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.linger = 0
+    dealer.connect(str(reactor.listeners[0].endpoint))
+    yield dealer
+    dealer.close()
+    context.term()
+
+
+def run(reactor: Reactor, *commands: Command) -> None:
+    """Have the reactor obey; returns when it has."""
+    done = threading.Event()
+    reactor.submit(lambda now: list(commands))
+    reactor.submit(lambda now: nothing(done.set()))
+    assert done.wait(LONG)
+
+
+def nothing(_: object) -> list[Command]:
+    """No commands, after what was done for it."""
+    return []
+
+
+def packet(body: bytes = b"", kind: int = Kind.FIRE) -> Packet:
+    return Packet(kind, b"\x90", (body,) if body else (), ("server",))
+
+
+def conn_of(dealer: zmq.Socket[bytes], node: ToldNode) -> Conn:
+    """What the reactor calls the connection of `dealer`."""
+    dealer.send_multipart(encode_packet(packet()))
+    conn: Conn = node.next("receive")[0]
+    return conn
+
+
+# ---------------------------------------------------------------------------------------------------------- submission
+
+
+def test_what_is_submitted_runs_on_the_reactor_in_order(reactor: Reactor) -> None:
+    seen: list[tuple[int, bool]] = []
+    done = threading.Event()
+    for number in range(1000):
+        reactor.submit(lambda now, number=number: nothing(seen.append((number, reactor.is_current()))))
+    reactor.submit(lambda now: nothing(done.set()))
+    assert done.wait(LONG)
+    assert seen == [(number, True) for number in range(1000)]
+    assert not reactor.is_current()
+
+
+def test_after_stop_nothing_can_be_submitted_and_before_it_nothing_is_lost(node: ToldNode, edges: ToldEdges) -> None:
+    for _ in range(20):
+        reactor = make(node, edges)
+        reactor.start()
+        ran: list[int] = []
+        accepted: list[int] = []
+
+        def submit(reactor: Reactor = reactor, ran: list[int] = ran, accepted: list[int] = accepted) -> None:
+            try:
+                for number in range(100_000):
+                    reactor.submit(lambda now, number=number: nothing(ran.append(number)))
+                    accepted.append(number)
+            except ClosedError:
+                pass
+
+        thread = threading.Thread(target=submit)
+        thread.start()
+        while not ran:
+            threading.Event().wait(0.0001)
+        assert reactor.stop()
+        thread.join()
+        assert ran == accepted
+        with pytest.raises(ClosedError, match="server is stopped"):
+            reactor.submit(lambda now: [])
+
+
+def test_a_bug_in_a_verb_costs_that_verb(reactor: Reactor, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(now: float) -> list[Command]:
+        raise KeyError("bug")
+
+    reactor.submit(fail)
+    run(reactor)
+    assert reactor.counters["bugs"] == 1
+    assert "a verb failed because of a bug" in caplog.text
+
+
+def test_a_reactor_that_dies_says_so_and_runs_what_was_submitted(
+    node: ToldNode, edges: ToldEdges, caplog: pytest.LogCaptureFixture
+) -> None:
+    reactor = make(node, edges)
+    ran: list[int] = []
+    reactor.submit(lambda now: [cast(Command, "no command")])
+    for number in range(300):
+        reactor.submit(lambda now, number=number: nothing(ran.append(number)))
+    reactor.start()
+    assert edges.next() == ("ended",)
+    assert ran == list(range(300))
+    assert reactor.is_closed
+    with pytest.raises(ClosedError):
+        reactor.submit(lambda now: [])
+    assert reactor.stop()
+    assert "unexpected command" in caplog.text
+
+
+def test_one_that_was_never_started_is_stopped_as_well(node: ToldNode, edges: ToldEdges) -> None:
+    reactor = make(node, edges)
+    assert not reactor.is_started
+    assert reactor.stop()
+    assert reactor.is_closed
+
+
+def test_what_cannot_be_opened_leaves_nothing(node: ToldNode, edges: ToldEdges, reactor: Reactor) -> None:
+    taken = reactor.listeners[0].endpoint
+    with pytest.raises(UserError, match="taken"):
+        make(node, edges, listen=[ANY, taken])
+    with pytest.raises(UserError, match="key of the parent"):
+        make(node, edges, parent=taken, keys=Keys("site-1", *zmq.curve_keypair()))
+
+
+# ------------------------------------------------------------------------------------------------------------ commands
+
+
+def test_each_command_is_obeyed(reactor: Reactor, node: ToldNode, edges: ToldEdges, caplog: Any) -> None:
+    finish = Finish(1, "site-1", Outcome(CellReturnCode.OK))
+    change = PeerChanged("site-1", PeerState.UP, 7)
+    caplog.set_level(logging.INFO)
+    run(reactor, finish, Invoke(CALL), Revoke(CALL), change, Exit(75, "why"), Note(Level.INFO, "noted"))
+    assert [edges.next() for _ in range(5)] == [
+        ("finish", finish), ("invoke", CALL), ("revoke", CALL), ("peer", change), ("exit", 75, "why"),
+    ]  # fmt: skip
+    assert "noted" in caplog.text
+
+
+def test_a_call_that_no_worker_takes_is_refused(reactor: Reactor, node: ToldNode, edges: ToldEdges) -> None:
+    edges.accept = False
+    node.answers["refuse"] = lambda call, now: [Exit(1, "refused")]
+    run(reactor, Invoke(CALL))
+    assert node.next("refuse")[0] is CALL
+    assert [edges.next()[0] for _ in range(2)] == ["invoke", "exit"]
+
+
+def test_a_deadline_wakes_it(reactor: Reactor, node: ToldNode) -> None:
+    def ended(now: float) -> list[Command]:
+        node.deadline = None
+        return []
+
+    node.answers["handle_timeout"] = ended
+    due = reactor.now() + 0.02
+    node.deadline = due
+    run(reactor)
+    (now,) = node.next("handle_timeout")
+    assert now >= due
+
+
+# ------------------------------------------------------------------------------------------------------------ messages
+
+
+def test_a_message_goes_to_the_node_and_its_answer_back(
+    reactor: Reactor, node: ToldNode, dealer: zmq.Socket[bytes]
+) -> None:
+    node.answers["receive"] = lambda conn, packet, now, user: [Send(conn, packet)]
+    frames = encode_packet(packet(b"body"))
+    dealer.send_multipart(frames)
+    conn, received, _, user = node.next("receive")
+    assert (conn[:2], received.bodies, user) == (("in", 0), (b"body",), None)
+    assert dealer.poll(LONG * 1000)
+    assert dealer.recv_multipart() == frames
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 64 * 1024 + 1])
+def test_big_frames_are_not_copied(reactor: Reactor, node: ToldNode, dealer: zmq.Socket[bytes], size: int) -> None:
+    dealer.send_multipart(encode_packet(packet(bytes(size))))
+    (body,) = node.next("receive")[1].bodies
+    assert isinstance(body, bytes) == (size <= 64 * 1024)
+    assert len(body) == size
+
+
+def test_a_message_that_is_none_and_a_bug_cost_that_message(
+    reactor: Reactor, node: ToldNode, dealer: zmq.Socket[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: Iterator[Exception] = iter([DecodeError("bad header"), KeyError("bug")])
+
+    def fail(*_: Any) -> list[Command]:
+        raise next(answers)
+
+    node.answers["receive"] = fail
+    for _ in range(3):
+        dealer.send(b"garbage")
+    for _ in range(2):
+        dealer.send_multipart(encode_packet(packet()))
+    for _ in range(2):
+        node.next("receive")
+    node.answers.clear()
+    assert conn_of(dealer, node)
+    assert (reactor.counters["malformed"], reactor.counters["bugs"]) == (4, 1)
+    assert caplog.text.count("dropped a malformed message") == 1
+
+
+def test_it_takes_no_more_at_once_than_it_may_and_loses_nothing(
+    reactor: Reactor, node: ToldNode, dealer: zmq.Socket[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_MESSAGES", 2)
+    passes: list[int] = []
+    receive = reactor._receive
+
+    def counting(ready: set[object], now: float) -> None:
+        before = node.calls.qsize()
+        receive(ready, now)
+        passes.append(node.calls.qsize() - before)
+
+    monkeypatch.setattr(reactor, "_receive", counting)
+    held = threading.Event()
+    reactor.submit(lambda now: nothing(held.wait(LONG)))
+    for number in range(50):
+        dealer.send_multipart(encode_packet(packet(b"%d" % number)))
+    held.set()
+    bodies = [node.next("receive")[1].bodies[0] for _ in range(50)]
+    assert bodies == [b"%d" % number for number in range(50)]
+    assert max(passes) <= 2
+
+
+# -------------------------------------------------------------------------------------------------------------- queues
+
+
+def test_what_a_connection_does_not_take_waits_and_what_exceeds_the_budget_is_given_back(
+    reactor: Reactor, node: ToldNode, dealer: zmq.Socket[bytes]
+) -> None:
+    conn = conn_of(dealer, node)
+    given_back: list[Packet] = []
+    node.answers["undeliverable"] = lambda packet, now: nothing(given_back.append(packet))
+    sent = 0
+    body = bytes(1_000_000)
+    while not given_back:  # the child reads nothing
+        run(reactor, Send(conn, packet(body)))
+        sent += 1
+        assert reactor.budget.used <= CONFIG.send_budget
+    assert len(reactor.listeners[0].outboxes[conn]) == 2  # and a third one does not fit
+    for _ in range(sent - 1):
+        assert dealer.poll(LONG * 1000)
+        assert len(dealer.recv_multipart()[2]) == len(body)
+    run(reactor)
+    assert reactor.budget.used == 0
+    run(reactor, Send(conn, packet(b"again")))
+    assert dealer.recv_multipart()[2] == b"again"
+
+
+def test_a_lost_connection_is_told_and_its_queue_dropped(
+    reactor: Reactor, node: ToldNode, dealer: zmq.Socket[bytes]
+) -> None:
+    conn = conn_of(dealer, node)
+    given_back = threading.Event()
+    node.answers["undeliverable"] = lambda packet, now: nothing(given_back.set())
+    while not given_back.is_set():
+        run(reactor, Send(conn, packet(bytes(1_000_000))))
+    dealer.close()
+    assert node.next("disconnected")[0] == conn
+    run(reactor)
+    assert reactor.budget.used == 0
+    run(reactor, Send(conn, packet(b"too late")))
+    assert node.next("disconnected")[0] == conn
+
+
+def test_a_hangup_drops_what_waits(reactor: Reactor, node: ToldNode, dealer: zmq.Socket[bytes]) -> None:
+    conn = conn_of(dealer, node)
+    given_back = threading.Event()
+    node.answers["undeliverable"] = lambda packet, now: nothing(given_back.set())
+    while not given_back.is_set():
+        run(reactor, Send(conn, packet(bytes(1_000_000))))
+    run(reactor, Hangup(conn))
+    assert reactor.budget.used == 0
+    assert conn not in reactor.listeners[0].outboxes
+
+
+# -------------------------------------------------------------------------------------------------------------- lanes
+
+
+def test_the_node_hears_of_its_lanes(node: ToldNode, edges: ToldEdges) -> None:
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as parent:
+        parent.linger = 0
+        parent.bind("tcp://127.0.0.1:*")
+        url = parent.get_string(zmq.LAST_ENDPOINT)
+        reactor = make(node, edges, listen=[], parent=Endpoint.parse(url))
+        run_early = packet(b"early")
+        reactor.submit(lambda now: [Send(("up", Lane.CONTROL), run_early)])  # before there is a connection
+        reactor.start()
+        assert {node.next("connected")[0] for _ in range(2)} == {Lane.CONTROL, Lane.BULK}
+        assert parent.poll(LONG * 1000)
+        assert parent.recv_multipart()[3] == b"early"
+        run(reactor, Redial(Lane.BULK))
+        assert node.next("connected")[0] == Lane.BULK
+        parent.close()
+        assert {node.next("disconnected")[0] for _ in range(2)} == {("up", Lane.CONTROL), ("up", Lane.BULK)}
+        assert reactor.stop()
+
+
+def test_keys_that_are_allowed_later_are_let_in(node: ToldNode, edges: ToldEdges) -> None:
+    server, site = zmq.curve_keypair(), zmq.curve_keypair()
+    reactor = make(node, edges, keys=Keys("server", *server))
+    reactor.start()
+    url = reactor.listeners[0].endpoint
+    child_node = ToldNode()
+    child = make(child_node, edges, listen=[], parent=url, keys=Keys("site-1", *site, parent_public=server[0]))
+    child.start()
+    assert child_node.next("refused")[0] in Lane
+    reactor.set_allowed({"site-1": site[0]})
+    assert node.next("set_allowed")[0] == {"site-1": site[0]}
+    child.submit(lambda now: [Redial(Lane.CONTROL), Redial(Lane.BULK)])
+    assert child_node.next("connected")[0] in Lane
+    child.submit(lambda now: [Send(("up", Lane.CONTROL), packet(b"x"))])
+    assert node.next("receive")[3] == "site-1"  # the name that the key proves
+    assert child.stop()
+    assert reactor.stop()

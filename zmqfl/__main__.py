@@ -1,0 +1,5 @@
+"""`python -m zmqfl` is `zmqfl`."""
+
+from zmqfl.cli.main import app_main
+
+app_main()

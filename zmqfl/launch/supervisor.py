@@ -1,0 +1,440 @@
+"""Starts a plan, keeps its sites running, and leaves nothing behind.
+
+    a site is   waiting      its parent has not bound its sockets yet
+                running
+                restarting   after a pause that doubles (see `restart`)
+                done, failed, replaced, stopped
+
+The federation is up when every site has been seen in the network, by a cell of the supervisor's own below the root. It
+is over when it is told to stop, or when its root has ended for good. Sites are stopped from the leaves to the root, so
+that what they still have to say gets through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from zmqfl.cell.cell import Cell
+from zmqfl.cell.net_agent import CHANNEL
+from zmqfl.errors import RequestFailed, UserError, ZmqflError
+from zmqfl.launch import notify, run_state
+from zmqfl.launch.launcher import Job
+from zmqfl.launch.local import LocalLauncher
+from zmqfl.launch.log_stream import last_lines
+from zmqfl.launch.plan import Plan, check_keys
+from zmqfl.launch.process import mark_of
+from zmqfl.launch.restart import STABLE, after_exit
+from zmqfl.launch.run_state import RunState, SiteState
+from zmqfl.launch.site import AGAIN, USER_MISTAKE, log_handler
+from zmqfl.launch.spec import SiteSpec
+from zmqfl.transport import keys as key_files
+
+log = logging.getLogger("zmqfl.launch")
+
+BEYOND_DRAIN: Final = 4.0
+"""Seconds that a site may take to end after its drain, before it is killed."""
+LOOK: Final = 0.05
+"""Seconds between two looks at the network when all sockets are bound: cells do not report to a bystander."""
+EARLY_LOOK: Final = 0.5
+"""Seconds between two looks before that: who starts needs the processor."""
+SHOWN: Final = 3
+"""Last lines of a log that a message repeats."""
+
+
+class StartFailed(ZmqflError):
+    """A federation did not come up, and was stopped. `lines`: what to tell; `status`: 1, or 2 for a user's mistake."""
+
+    def __init__(self, lines: Iterable[str], status: int = 1) -> None:
+        self.lines = tuple(lines)
+        self.status = status
+        super().__init__("; ".join(self.lines))
+
+
+@dataclass(slots=True)
+class Supervised:
+    """A site of the plan."""
+
+    spec: SiteSpec
+    status: str = "waiting"
+    job: Job | None = None
+    exit: int | None = None
+    started: float = 0.0
+    restarts: int = 0
+    in_a_row: int = 0
+    wanted: bool = True
+    endpoints: list[str] = field(default_factory=list)
+    """Where it listens, once it has said so."""
+    instance: int = 0
+    bound: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Future[int] | None = None
+    life: asyncio.Task[None] | None = None
+
+    def state(self) -> SiteState:
+        """As it is written down."""
+        pid, mark = (self.job.id, self.job.mark) if self.job else (0, "")
+        return SiteState(self.spec.fqcn, self.status, pid, mark, self.restarts, self.started, self.exit)
+
+    def to_start(self, parent: Supervised | None) -> SiteSpec:
+        """Its spec with the ports that are known by now: a restarted site must be found where it was."""
+        spec = self.spec
+        if spec.is_late and parent is not None:
+            spec = spec.dialling(parent.endpoints)
+        listen = tuple(
+            replace(listener, bind=self.endpoints[i]) if self.endpoints and listener.bind.endswith(":*") else listener
+            for i, listener in enumerate(spec.listen)
+        )
+        return replace(spec, listen=listen)
+
+
+class Supervisor:
+    """See the module. Runs in an event loop of its own; `topology` is the file, for people."""
+
+    def __init__(self, plan: Plan, topology: str = "") -> None:
+        self.plan = plan
+        self.run_dir = Path(plan.run_dir)
+        self.sites = {spec.fqcn: Supervised(spec) for spec in plan.local}
+        self._topology = topology
+        self._started = time.time()
+        self._is_up = False
+        self._stop = asyncio.Event()
+        self._force = asyncio.Event()
+        self._drain: float | None = None
+        self._told = 0.0
+        """When it was told to stop."""
+        self._is_dirty = False
+        self._cell: Cell | None = None
+
+    async def run(self, wait: float, on_up: Callable[[], object], on_begin: Callable[[], object] = lambda: None) -> int:
+        """From the first start to the last end; returns the exit status.
+
+        `wait`: seconds for all cells to be connected; 0 = do not wait. `on_begin` is called when the
+        run folder is ready, `on_up` when all are up. SIGINT, SIGTERM and SIGHUP stop it; a second one kills what is
+        left. Raises `StartFailed`, `UserError`.
+        """
+        if not self.sites:
+            raise UserError(
+                f"federation {self.plan.name!r}: all of its sites are started by their operators",
+                remedy="let each of them run `zmqfl join`",
+            )
+        run_state.make_private(self.run_dir)
+        with run_state.locked(self.run_dir):
+            self._refuse_leftovers()
+            run_state.remove_traces(self.run_dir)
+            for file in self.run_dir.glob("*.log"):
+                file.unlink()
+            with self._edges():
+                try:
+                    self._make_keys()
+                    on_begin()
+                    return await self._supervise(wait, on_up)
+                finally:
+                    run_state.remove_traces(self.run_dir)
+
+    def stop(self, force: bool = False, drain: float | None = None) -> None:
+        """Stop all; with `force`, or when it is said again, kill them."""
+        again = self._stop.is_set() and time.monotonic() - self._told >= AGAIN
+        if again or force:
+            self._force.set()
+        if not self._stop.is_set():
+            self._told, self._drain = time.monotonic(), drain
+            self._stop.set()
+
+    # -- set-up --------------------------------------------------------------------------------------------------------
+
+    def _refuse_leftovers(self) -> None:
+        state = run_state.read(self.run_dir)
+        if state is not None and (left := [site.fqcn for site in state.sites if run_state.members(site)]):
+            problem = f"processes of an earlier start of {self.plan.name!r} are left: {', '.join(left)}"
+            raise UserError(problem, remedy=f"end them by `zmqfl down -t {self.plan.name}`")
+
+    def _make_keys(self) -> None:
+        """Make what `keys: auto` asks for, and check that all others are there."""
+        folder = f"{self.plan.run_dir}/keys"
+        for spec in self.plan.local:
+            if spec.keys == folder:
+                key_files.generate(spec.fqcn, Path(folder))
+        check_keys(self.plan)
+
+    @contextmanager
+    def _edges(self) -> Iterator[None]:
+        """Signals, sockets, launcher, log."""
+        loop = asyncio.get_running_loop()
+        with ExitStack() as stack:
+            handler = log_handler(run_state.supervisor_log(self.run_dir).open("a"))
+            stack.callback(handler.stream.close)
+            root = logging.getLogger("zmqfl")
+            root.addHandler(handler)
+            stack.callback(root.removeHandler, handler)
+            root.setLevel(logging.INFO)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, self.stop)
+                stack.callback(loop.remove_signal_handler, number)
+            loop.add_signal_handler(signal.SIGUSR2, _dump, handler.stream)
+            stack.callback(loop.remove_signal_handler, signal.SIGUSR2)
+            receiver = notify.open_receiver(run_state.notify_socket(self.run_dir))
+            stack.callback(receiver.close)
+            loop.add_reader(receiver, self._notified, receiver)
+            stack.callback(loop.remove_reader, receiver)
+            os.environ[notify.VARIABLE] = str(run_state.notify_socket(self.run_dir))
+            stack.callback(os.environ.pop, notify.VARIABLE)
+            self._launcher = LocalLauncher(lambda job: loop.call_soon_threadsafe(self._exited, job))
+            stack.callback(self._launcher.close)
+            yield
+
+    async def _supervise(self, wait: float, on_up: Callable[[], object]) -> int:
+        orders = await asyncio.start_unix_server(self._order, run_state.orders_socket(self.run_dir))
+        self._write_state()
+        for site in self.sites.values():
+            site.life = asyncio.create_task(self._keep(site))
+        try:
+            if wait:
+                await self._come_up(wait)
+            if not self._stop.is_set():
+                self._is_up = True
+                self._changed()
+                on_up()
+            await self._stop.wait()
+            return self._status()
+        finally:
+            await self._stop_sites(list(self.sites.values()), self._drain)
+            orders.close()
+            if self._cell is not None:
+                await asyncio.to_thread(self._cell.close, 0)
+
+    # -- the life of a site --------------------------------------------------------------------------------------------
+
+    async def _keep(self, site: Supervised) -> None:
+        """Start it, and start it again, until it has ended for good."""
+        parent = self.sites.get(site.spec.parent)
+        if parent is not None:
+            await parent.bound.wait()
+        pause: float | str = 0.0
+        while isinstance(pause, float):
+            if pause:
+                self._set(site, "restarting")
+                log.warning("%s: starts again in %g s", site.spec.fqcn, pause)
+                await asyncio.sleep(pause)
+                site.restarts += 1
+            status = await self._run_once(site, parent)
+            lasted = time.time() - site.started >= STABLE
+            site.in_a_row = 0 if lasted else site.in_a_row
+            mistaken = status == USER_MISTAKE and not site.bound.is_set()
+            pause = (
+                "failed"
+                if mistaken and site.wanted
+                else after_exit(site.spec.restart, status, site.restarts, site.in_a_row, not site.wanted)
+            )
+            site.in_a_row += 1
+            if status:
+                self._tell_parent(site, isinstance(pause, float))
+        self._set(site, pause)
+        log.info("%s: %s", site.spec.fqcn, pause)
+        if not site.spec.parent or all(each.life and each.life.done() for each in self.sites.values() if each != site):
+            self._stop.set()
+
+    async def _run_once(self, site: Supervised, parent: Supervised | None) -> int:
+        site.ended = asyncio.get_running_loop().create_future()
+        site.started, site.exit, site.instance = time.time(), None, 0
+        site.job = self._launcher.start(site.to_start(parent))
+        self._set(site, "running")
+        status = await site.ended
+        site.exit, site.job = status, None
+        how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        log.log(logging.INFO if not status or not site.wanted else logging.WARNING, "%s: ended %s", site.spec.fqcn, how)
+        return status
+
+    def _exited(self, job: Job) -> None:
+        site = self.sites[job.fqcn]
+        if site.ended is not None and not site.ended.done() and site.job == job:
+            site.ended.set_result(self._launcher.poll(job) or 0)
+
+    def _notified(self, receiver: Any) -> None:
+        while (lines := notify.receive(receiver)) is not None:
+            site = self.sites.get(lines.get("X_ZMQFL_CELL", ""))
+            if site is None:
+                continue
+            if lines.get("STOPPING") == "1":
+                site.wanted = False
+            if lines.get("READY") == "1":
+                site.endpoints = json.loads(Path(site.spec.endpoints).read_text())
+                site.instance = int(lines["X_ZMQFL_INSTANCE"])
+                site.bound.set()
+
+    def _tell_parent(self, site: Supervised, restarts: bool) -> None:
+        """Whatever waits for the dead fails now, and not after `dead_after`."""
+        if self._cell is not None and site.spec.parent and site.instance:
+            payload = {"fqcn": site.spec.fqcn, "instance": site.instance, "restarts": restarts}
+            self._cell.fire(site.spec.parent, CHANNEL, "child_exited", payload)
+
+    # -- coming up -----------------------------------------------------------------------------------------------------
+
+    async def _come_up(self, wait: float) -> None:
+        """Return when all cells are connected, or when it is to stop. Raises `StartFailed`."""
+        seen: dict[str, str] = {}
+        looking = asyncio.create_task(self._look(seen))
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([looking, stopping], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
+                return looking.result()
+            if not stopping.done():
+                raise StartFailed(self._missing(seen, wait))
+            if failed := [site for site in self.sites.values() if site.status == "failed"]:
+                raise StartFailed(self._last_words(failed[0]))
+        finally:
+            for task in (looking, stopping):
+                task.cancel()
+
+    async def _look(self, seen: dict[str, str]) -> None:
+        """Look at the network until all are there; `seen`: FQCN -> state."""
+        fqcn, url = self.plan.door
+        door = self.sites[fqcn]
+        await self._unless_failed(door.bound.wait())
+        config = replace(door.spec.config, reconnect_min=0.05, reconnect_max=1.0)
+        self._cell = Cell(f"{fqcn}.supervisor-{os.getpid()}", parent=url, config=config)
+        self._cell.start()
+        await self._unless_failed(self._cell.connected())
+        while any(seen.get(site.spec.fqcn) != "up" and site.status != "done" for site in self.sites.values()):
+            are_bound = all(site.bound.is_set() for site in self.sites.values())
+            await self._unless_failed(asyncio.sleep(LOOK if are_bound else EARLY_LOOK))
+            try:
+                reply = await self._cell.request(door.spec.root, CHANNEL, "cells", deadline=1.0)
+            except RequestFailed:
+                continue
+            seen.clear()
+            seen.update((name, state) for name, _, state in reply.payload)
+
+    async def _unless_failed(self, event: Awaitable[Any]) -> None:
+        """Wait for an event; raises `StartFailed` as soon as a site has failed for good."""
+        waiting = asyncio.ensure_future(event)
+        lives = {site.life for site in self.sites.values() if site.life is not None}
+        try:
+            while not waiting.done():
+                if failed := next((site for site in self.sites.values() if site.status == "failed"), None):
+                    raise StartFailed(self._last_words(failed), failed.exit if failed.exit == USER_MISTAKE else 1)
+                going = {life for life in lives if not life.done()}
+                await asyncio.wait([waiting, *going], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+
+    def _last_words(self, site: Supervised) -> list[str]:
+        lines = last_lines(self._launcher.logs(site.spec), SHOWN)
+        if site.exit == USER_MISTAKE and lines:
+            return [f"{site.spec.fqcn}: {lines[-1].removeprefix('zmqfl: ')}"]
+        return [f"{site.spec.fqcn} failed with status {site.exit}; its last lines:", *(f"  {line}" for line in lines)]
+
+    def _missing(self, seen: dict[str, str], wait: float) -> Iterator[str]:
+        missing = [site for site in self.sites.values() if seen.get(site.spec.fqcn) != "up"]
+        names = ", ".join(site.spec.fqcn for site in missing)
+        yield f"not connected within {wait:g} s: {names}; all sites were stopped, look at their logs or --wait longer"
+        for site in missing:
+            state = seen.get(site.spec.fqcn) or ("bound, not connected" if site.bound.is_set() else site.status)
+            yield f"  {site.spec.fqcn} ({state}):"
+            yield from (f"    {line}" for line in last_lines(self._launcher.logs(site.spec), SHOWN))
+
+    # -- stopping ------------------------------------------------------------------------------------------------------
+
+    async def _stop_sites(self, sites: list[Supervised], drain: float | None) -> None:
+        """From the leaves to the root."""
+        for generation in sorted({self._depth(site) for site in sites}, reverse=True):
+            await asyncio.gather(*(self._stop_site(site, drain) for site in sites if self._depth(site) == generation))
+
+    async def _stop_site(self, site: Supervised, drain: float | None) -> None:
+        site.wanted = False
+        if site.life is None or site.life.done():
+            return
+        if site.job is None:
+            site.life.cancel()
+            self._set(site, "stopped")
+            return
+        patience = site.spec.config.drain if drain is None else drain
+        self._launcher.stop(site.job, force=self._force.is_set())
+        forced = asyncio.create_task(self._force.wait())
+        await asyncio.wait([site.life, forced], timeout=patience + BEYOND_DRAIN, return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        if site.job is not None:
+            log.warning("%s: killed", site.spec.fqcn)
+            self._launcher.stop(site.job, force=True)
+        await asyncio.wait([site.life])
+
+    def _depth(self, site: Supervised) -> int:
+        depth, parent = 0, self.sites.get(site.spec.parent)
+        while parent is not None:
+            depth, parent = depth + 1, self.sites.get(parent.spec.parent)
+        return depth
+
+    def _status(self) -> int:
+        """Stopped on purpose is a success, and so is a root that is done."""
+        return int(any(not site.spec.parent and site.status == "failed" for site in self.sites.values()))
+
+    # -- orders and state ----------------------------------------------------------------------------------------------
+
+    async def _order(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One order of the command line: a line of JSON, answered by a line of JSON when it is carried out."""
+        try:
+            error = await self._carry_out(json.loads(await reader.readline()))
+            writer.write(json.dumps({"error": error}).encode() + b"\n")
+            await writer.drain()
+        except (ConnectionError, ValueError) as problem:
+            log.warning("an order of the command line was not understood: %s", problem)
+        finally:
+            writer.close()
+
+    async def _carry_out(self, order: dict[str, Any]) -> str:
+        sites = [self.sites[name] for name in order.get("sites", []) if name in self.sites]
+        match order["order"]:
+            case "stop" if sites:
+                if order.get("force"):
+                    for site in sites:
+                        if site.job is not None:
+                            site.wanted = False
+                            self._launcher.stop(site.job, force=True)
+                await self._stop_sites(sites, order.get("drain"))
+            case "stop":
+                self.stop(bool(order.get("force")), order.get("drain"))
+            case "start":
+                for site in sites:
+                    if site.life is None or site.life.done():
+                        site.wanted, site.restarts, site.in_a_row = True, 0, 0
+                        site.life = asyncio.create_task(self._keep(site))
+            case other:
+                return f"there is no order {other!r}"
+        return ""
+
+    def _set(self, site: Supervised, status: str) -> None:
+        site.status = status
+        self._changed()
+
+    def _changed(self) -> None:
+        """Write the state down soon: once for all that changes now."""
+        if not self._is_dirty:
+            self._is_dirty = True
+            asyncio.get_running_loop().call_soon(self._write_state)
+
+    def _write_state(self) -> None:
+        self._is_dirty = False
+        mark = mark_of(os.getpid())
+        sites = tuple(site.state() for site in self.sites.values())
+        RunState(
+            self.plan.name, self.plan.run_dir, self._topology, os.getpid(), mark, self._started, self.plan.door,
+            self._is_up, sites,
+        ).write()  # fmt: skip
+
+
+def _dump(stream: TextIO) -> None:
+    """Where all tasks and threads are: for whoever asks why nothing goes on."""
+    for task in asyncio.all_tasks():
+        task.print_stack(file=stream)
+    faulthandler.dump_traceback(stream)
+    stream.flush()
