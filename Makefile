@@ -24,7 +24,7 @@ check: $(READY) ## format, lint, types, floors
 soak: $(READY) ## all tests, the long ones too, with thousands of seeds
 	@ZMQFL_SEEDS=$${ZMQFL_SEEDS:-5000} $(BIN)/pytest -q --timeout 3600 -o faulthandler_timeout=3700
 
-bench: $(READY) ## measure, beside the peers that are installed
+bench: $(READY) .venv-bench/.ready .venv-flare/.ready ## measure beside peers, and write docs/benchmarks.md
 	@$(BIN)/python -m tests.bench
 
 docs: $(READY) ## write the generated files again
@@ -43,7 +43,7 @@ lock: ## pin the newest packages that fit (Python 3.11, so that older ones are s
 	@$(LOCK) --output-file requirements-dev.txt requirements-dev.in
 
 clean: ## remove all that make made
-	@rm -rf $(VENV) .venv-lock *.egg-info build dist .hypothesis .*_cache
+	@rm -rf $(VENV) .venv-lock .venv-bench .venv-flare *.egg-info build dist .hypothesis .*_cache
 	@find zmqfl tests $(wildcard examples) -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements.txt requirements-dev.txt pyproject.toml
@@ -56,5 +56,12 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-dev.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+.venv-bench/.ready: tests/bench/requirements.txt
+.venv-flare/.ready: tests/bench/requirements-flare.txt
+.venv-bench/.ready .venv-flare/.ready:
+	@echo "setting up $(@D) (once, a minute or two)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $< && touch $@ || echo "no $<: its peers are skipped"
 
 .PHONY: help demo test check soak bench docs format venv lock clean

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 
@@ -24,13 +25,14 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    load = os.getloadavg()[0]
     results = []
     for name in options.names or BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)
         results.append(BENCHMARKS[name](options.quick))
     print(json.dumps([asdict(result) for result in results]) if options.json else text_of(results))
     if not options.names and not options.quick:
-        write(results)
+        write(results, load)
     return 0
 
 

@@ -13,11 +13,12 @@ import matplotlib as mpl  # type: ignore[import-not-found]
 from matplotlib.figure import Figure  # type: ignore[import-not-found]
 
 mpl.rcParams["svg.hashsalt"] = "zmqfl"  # the same bytes for the same figures
+mpl.rcParams["svg.fonttype"] = "none"
 
 
 def main(file: str) -> None:
     tables = [table for result in json.load(sys.stdin) if result["name"] == "requests" for table in result["tables"]]
-    picture: Any = Figure(figsize=(10, 6), layout="constrained")
+    picture: Any = Figure(figsize=(10, 6.5), layout="constrained")
     for axes, table in zip(picture.subplots(2, 2).flat, tables, strict=True):
         names = [figure["name"] for figure in table["figures"]][::-1]
         rounds = [sorted(figure["rounds"]) for figure in table["figures"]][::-1]
@@ -29,6 +30,7 @@ def main(file: str) -> None:
         axes.set_title(table["title"], fontsize=10)
         axes.set_xlabel("requests/s, logarithmic; median, lowest and highest round", fontsize=8)
         axes.set_xscale("log")
+        axes.set_xlim(100, 1_000_000)  # the same for all, so that they can be compared
         axes.tick_params(labelsize=8)
     picture.savefig(file, metadata={"Date": None})
 

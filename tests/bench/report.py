@@ -15,6 +15,8 @@ from tests.bench.results import Bar, Result, Table
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "benchmarks.svg"
 PLOTTING = ".venv-bench"
+QUIET = 0.3
+"""Load of a machine that has nothing else to do."""
 
 HEAD = """# Benchmarks
 
@@ -25,11 +27,11 @@ ratios: each is the median of the ratios of rounds that were measured one right 
 
 def text_of(results: list[Result]) -> str:
     """The results as Markdown."""
-    return "\n".join(_section(result) for result in results)
+    return "\n".join([_promises(results), *(_section(result) for result in results)])
 
 
-def write(results: list[Result]) -> None:
-    """Write docs/benchmarks.md, and the plot where matplotlib is to be had."""
+def write(results: list[Result], load: float) -> None:
+    """Write docs/benchmarks.md, and the plot where matplotlib is to be had. `load`: of the machine, before."""
     why = missing(PLOTTING, "matplotlib")
     if why:
         print(f"no plot: {why}", file=sys.stderr)
@@ -38,15 +40,15 @@ def write(results: list[Result]) -> None:
         python = ROOT / PLOTTING / "bin" / "python"
         data = json.dumps([asdict(result) for result in results])
         subprocess.run([python, "-m", "tests.bench.plot", PLOT], input=data, text=True, cwd=ROOT, check=True)
-    machine = f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.\n"
-    plot = f"![requests per second]({PLOT.name})\n" if not why else ""
-    PAGE.write_text("\n".join([HEAD, machine, *([plot] if plot else []), _promises(results), text_of(results)]))
+    machine = f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}. "
+    others = f"{load:.1f} threads of others ran on it before" + (": read with care." if load > QUIET else ".") + "\n"
+    plot = [] if why else [f"![requests per second]({PLOT.name})\n"]
+    PAGE.write_text("\n".join([HEAD, machine + others, *plot, text_of(results)]))
 
 
 def _promises(results: list[Result]) -> str:
-    bars = [bar for result in results for bar in result.bars]
     lines = ["## Bars", "", "| bar | wanted | measured | met |", "| --- | --- | --- | --- |"]
-    return "\n".join([*lines, *(_bar(bar) for bar in bars), ""])
+    return "\n".join([*lines, *(_bar(bar) for result in results for bar in result.bars), ""])
 
 
 def _bar(bar: Bar) -> str:
@@ -58,10 +60,8 @@ def _section(result: Result) -> str:
     lines = [f"## {result.title}", "", result.how, ""]
     for table in result.tables:
         lines += [*_table(table), ""]
-    if result.bars:
-        lines += ["| bar | wanted | measured | met |", "| --- | --- | --- | --- |", *map(_bar, result.bars), ""]
-    lines += [f"Skipped: {line}." for line in result.skipped]
-    return "\n".join(lines) + "\n"
+    lines += [f"Skipped: {line}.\n" for line in result.skipped]
+    return "\n".join(lines)
 
 
 def _table(table: Table) -> list[str]:

@@ -17,11 +17,3 @@ def federation() -> Iterator[Federation]:
     federation = Federation()
     yield federation
     federation.close()
-
-
-@pytest.fixture
-def locked() -> Iterator[Federation]:
-    """A federation with keys."""
-    federation = Federation(keys=True)
-    yield federation
-    federation.close()

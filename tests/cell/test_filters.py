@@ -80,7 +80,12 @@ def test_cell_N12_a_filter_on_one_topic_does_not_switch_off_the_one_that_authent
     server.add_incoming_request_filter("*", "*", authenticate)
     server.add_incoming_request_filter("test", "echo", append, "one")
     served: list[Any] = []
-    server.register_request_cb("test", "echo", lambda message: served.append(message) or message.get_header("seen"))
+
+    def serve(message: Message) -> Any:
+        served.append(message)
+        return message.get_header("seen")
+
+    server.register_request_cb("test", "echo", serve)
     for target in ("test", "echo"), ("_net_manager", "info"):
         with pytest.raises(AuthenticationError, match="unknown token"):
             site.request("server", *target, bytes(size)).result(LONG)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any
-
 import pytest
 
 from tests.system.federation import LONG, Federation, Gate, until
@@ -90,27 +87,27 @@ def test_broadcast_multi_requests(pair: Pair) -> None:
 @pytest.mark.parametrize("verb", ["fire_and_forget", "queue_message"])
 def test_cell_N07_a_fire_to_an_unreachable_target_is_an_error_text_for_it_alone(pair: Pair, verb: str) -> None:
     server, site = pair
-    seen: list[Any] = []
-    come = threading.Event()
-    site.register_request_cb("test", "take", lambda message: seen.append(message.payload) or come.set())
+    gate = Gate()
+    site.register_request_cb("test", "take", gate)
     result = getattr(server, verb)("test", "take", ["site-1", "site-9", "a..b"], [7])
     assert result == {"site-1": "", "site-9": "server has no route to site-9", "a..b": "invalid_target: empty part"}
-    assert come.wait(LONG)
-    assert seen == [[7]]
+    gate.wait_entered()
+    gate.open()
+    assert gate.seen == [[7]]
 
 
 def test_cell_N07_each_its_own_message(pair: Pair) -> None:
     server, site = pair
-    seen: list[Any] = []
-    come = threading.Event()
-    site.register_request_cb("test", "take", lambda message: seen.append(message.payload) or come.set())
+    gate = Gate()
+    site.register_request_cb("test", "take", gate)
     asked = {
         "one": TargetMessage("site-1", "test", "take", Message(payload=1)),
         "two": TargetMessage("site-9", "test", "take", Message(payload=2)),
     }
     assert server.fire_multi_requests_and_forget(asked) == {"one": "", "two": "server has no route to site-9"}
-    assert come.wait(LONG)
-    assert seen == [1]
+    gate.wait_entered()
+    gate.open()
+    assert gate.seen == [1]
 
 
 def test_a_reply_may_carry_a_code_of_the_handlers_choice(pair: Pair) -> None:

@@ -440,7 +440,12 @@ def test_when_all_workers_are_blocked_requests_are_refused_unexecuted(federation
     gate = Gate()
     site.register_request_cb("test", "held", gate)
     ran: list[Any] = []
-    server.register_request_cb("test", "echo", lambda message: ran.append(message.payload) or message.payload)
+
+    def echo(message: Message) -> Any:
+        ran.append(message.payload)
+        return message.payload
+
+    server.register_request_cb("test", "echo", echo)
     server.register_request_cb(
         "test", "back", lambda message: server.request("site-1", "test", "held").result().payload
     )

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from zmqfl import Cell
+from zmqfl import Cell, CellAgent
 
 
 def double(cell: Cell) -> None:
@@ -35,6 +35,15 @@ def tell(cell: Cell, *args: str) -> None:
 
 def train(cell: Cell, rounds: str) -> int:
     """A root's work: ask a site, and be done."""
+    connected = threading.Event()
+
+    def look(agent: CellAgent) -> None:
+        if agent.fqcn == "site-1":
+            connected.set()
+
+    cell.set_cell_connected_cb(look)
+    if not cell.is_cell_connected("site-1"):
+        connected.wait(20)
     reply = cell.request("site-1", "math", "double", int(rounds), timeout=20, deadline=20).result()
     sys.stdout.write(f"result {reply.payload}\n")
     return 0 if reply.payload == 2 * int(rounds) else 9

@@ -163,7 +163,7 @@ def state_of(cell: Cell, peer: str) -> str:
 
 
 @contextmanager
-def asking_all_the_while(cell: Cell, target: str, channel: str = "_net_manager") -> Iterator[list[Any]]:
+def asking_all_the_while(cell: Cell, target: str) -> Iterator[None]:
     """Have `cell` make requests in a thread of its own meanwhile; afterwards each was answered, and by its answer."""
     done = threading.Event()
     wrong: list[Any] = []
@@ -171,7 +171,7 @@ def asking_all_the_while(cell: Cell, target: str, channel: str = "_net_manager")
 
     def ask() -> None:
         while not done.is_set() or not asked[0]:
-            reply = cell.request(target, channel, "echo", asked[0], LONG).reply(LONG)
+            reply = cell.request(target, "_net_manager", "echo", asked[0], LONG).reply(LONG)
             if not reply.ok or reply.payload != asked[0]:
                 wrong.append((asked[0], reply, reply.error))
                 return
@@ -180,7 +180,7 @@ def asking_all_the_while(cell: Cell, target: str, channel: str = "_net_manager")
     thread = threading.Thread(target=ask, name="asking")
     thread.start()
     try:
-        yield asked
+        yield
     finally:
         done.set()
         thread.join(LONG)
@@ -209,10 +209,6 @@ class Process:
         assert select.select([self.popen.stdout], [], [], LONG)[0], "the process says nothing"
         line: dict[str, Any] = json.loads(self.popen.stdout.readline())
         return line
-
-    @property
-    def pid(self) -> int:
-        return self.popen.pid
 
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)

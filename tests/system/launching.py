@@ -117,6 +117,13 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(f"it ended without {text!r}:\n{''.join(lines)}")
 
 
+def ended_by(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Send the process and its group a signal, again; returns whether it has ended."""
+    if process.poll() is None:
+        os.killpg(process.pid, number)
+    return process.poll() is not None
+
+
 @contextmanager
 def command_line(base: Path) -> Iterator[CommandLine]:
     """A command line in a new run folder below `base`; whatever is left in the end is ended."""

@@ -437,10 +437,11 @@ class Cell(FlareNames):
 
     def _close(self, drain: float) -> None:
         if self._reactor.is_started and not self._reactor.is_closed:
-            self._reactor.submit(lambda now: self._edges.begin_closing())
-            self._edges.quiet.wait(drain)
-            self._reactor.submit(self._edges.leave)
-            self._edges.quiet.wait(GOODBYE)
+            with contextlib.suppress(ClosedError):  # the reactor has died
+                self._reactor.submit(lambda now: self._edges.begin_closing())
+                self._edges.idle.wait(drain)
+                self._reactor.submit(self._edges.leave)
+                self._edges.left.wait(GOODBYE)
         self._workers.drop_queued()
         self._workers.stop(GOODBYE)
         self._reactor.stop()

@@ -32,8 +32,10 @@ class CellEdges:
     ) -> None:
         self.exit: Exit | None = None
         """Set when the process must end."""
-        self.quiet = threading.Event()
-        """While closing: the running handlers have ended; later: all neighbours have answered the BYE."""
+        self.idle = threading.Event()
+        """While closing: the running handlers have ended."""
+        self.left = threading.Event()
+        """Later: all neighbours have answered the BYE. Who ends the connections before loses what they did not read."""
         self._node = node
         self._asking = asking
         self._serving = serving
@@ -66,7 +68,7 @@ class CellEdges:
         self._peers.tell(CellAgent(change.fqcn, change.state, change.instance, change.reason))
         self._look_ready()
         if self._leaving and self._node.is_quiet:
-            self.quiet.set()
+            self.left.set()
 
     def exit_process(self, status: int, reason: str) -> None:
         """The process must end. (Any thread.)"""
@@ -80,6 +82,8 @@ class CellEdges:
         self._asking.close()
         for handle in self._ready:
             handle._finish(False)
+        self.idle.set()
+        self.left.set()
 
     # -- submitted by the cell -----------------------------------------------------------------------------------------
 
@@ -95,29 +99,28 @@ class CellEdges:
         return self._node.reply(call, outcome, now)
 
     def begin_closing(self) -> list[Command]:
-        """Refuse what is new; `quiet` is set when nothing runs any more."""
+        """Refuse what is new; `idle` is set when nothing runs any more."""
         self._closing = True
         self._node.drain()
         if not self._running:
-            self.quiet.set()
+            self.idle.set()
         return []
 
     def leave(self, now: float) -> list[Command]:
-        """Fail what still waits, say BYE; `quiet` is set when all neighbours have answered."""
+        """Fail what still waits, say BYE; `left` is set when all neighbours have answered."""
         self._asking.close()
         self._running.clear()
-        self.quiet.clear()
         self._leaving = True
         commands = self._node.stop(now)
         if not commands:
-            self.quiet.set()
+            self.left.set()
         return commands
 
     def _call_ended(self, call: Call) -> None:
         if call in self._running:
             self._running.remove(call)
             if self._closing and not self._running:
-                self.quiet.set()
+                self.idle.set()
 
     def _look_ready(self) -> None:
         uplink = self._node.uplink

@@ -50,8 +50,8 @@ def _of_topology(file: str, force: bool) -> tuple[list[str], list[str]]:
     topology = load(file)
     folder = topology.security.keys
     if folder in (None, AUTO):
-        why = "are made by `zmqfl up`" if folder else "has none"
-        raise UserError(f"its keys {why}", field="security.keys", remedy="give a folder to make them yourself")
+        why = "its keys are made by `zmqfl up`" if folder else "it has no keys"
+        raise UserError(why, field="security.keys", remedy="give a folder to make them yourself")
     made, kept = [], []
     for site in tree.top_down(topology):
         for instance in tree.instances(topology, site):

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,7 +110,7 @@ def down(
         return
     if state.is_supervised:
         _stop_supervisor(state, drain, force)
-    _end_leftovers(state)
+    _end_leftovers(state, [signal.SIGKILL] if force else [signal.SIGTERM, signal.SIGKILL], drain)
     terminal.console().print(f"{state.name} is stopped")
 
 
@@ -127,6 +128,8 @@ def _network(state: RunState) -> tuple[dict[str, dict[str, Any]], str]:
 
 def _row(site: SiteState, link: dict[str, Any], problem: str) -> dict[str, Any]:
     network = link.get("state", "unknown" if problem else "missing")
+    if site.status == "running" and not is_alive(site.pid, site.mark):
+        site = replace(site, status="lost", pid=0)  # nobody was there to see it end
     return {
         "fqcn": site.fqcn,
         "process": site.status,
@@ -226,16 +229,15 @@ def _longest(state: RunState, drain: float | None) -> float:
     return depth * ((drain if drain is not None else 60.0) + 5.0)
 
 
-def _end_leftovers(state: RunState) -> None:
+def _end_leftovers(state: RunState, signals: list[signal.Signals], drain: float | None) -> None:
     """End what a crashed supervisor has left, and remove its files."""
     for site in state.sites:
-        if not run_state.members(site):
-            continue
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in signals:
+            patience = drain if drain is not None and number == signal.SIGTERM else FORCED
             for pid in run_state.members(site):
                 with _watched(pid) as ended:
                     signal_session(site.pid, site.mark, number)
-                    select.select([ended], [], [], FORCED)
+                    select.select([ended], [], [], patience)
     if not is_alive(state.pid, state.mark):
         run_state.remove_traces(Path(state.run_dir))
 

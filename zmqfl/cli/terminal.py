@@ -15,7 +15,7 @@ from zmqfl.launch.log_stream import LogLine
 
 COLORS: Final = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green", "bright_blue")
 GOOD: Final = {"up", "running", "done"}
-BAD: Final = {"failed", "gone", "missing", "replaced", "stalled", "suspected", "restarting"}
+BAD: Final = {"failed", "gone", "missing", "lost", "replaced", "stalled", "suspected", "restarting"}
 MOST_WIDTH: Final = 200
 """Columns of a table where the width is not a terminal's: lines are for grep there, and are not broken."""
 

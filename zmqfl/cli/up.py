@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -27,6 +28,9 @@ from zmqfl.launch.run_state import RunState
 from zmqfl.launch.settings import load_settings
 from zmqfl.launch.spec import Listener, SiteSpec
 from zmqfl.launch.supervisor import Supervisor
+
+_KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}")
+"""Z85, 32 bytes."""
 
 
 def up(
@@ -90,6 +94,9 @@ def join(
         raise UserError(
             "needs keys of its own", field="--server-key", remedy=f"`zmqfl keygen {fqcn}`, then --keys keys"
         )
+    if server_key and not _KEY.fullmatch(server_key):
+        remedy = "copy what follows `public-key` in the server's public/NAME.key"
+        raise UserError("is no public key of 40 characters", field="--server-key", remedy=remedy)
     spec = SiteSpec(
         federation="",
         fqcn=fqcn,

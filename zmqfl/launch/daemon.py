@@ -63,20 +63,23 @@ def _be_daemon(writer: int, supervisor: Supervisor, wait: float) -> NoReturn:
 
 
 async def _supervise(writer: int, supervisor: Supervisor, wait: float) -> int:
-    try:
-        return await supervisor.run(wait, lambda: _tell(writer, {"up": True}))
-    except StartFailed as error:
-        _tell(writer, {"status": error.status, "lines": error.lines})
-        return error.status
-    except UserError as error:
-        _tell(writer, {"status": USER_MISTAKE, "lines": [error.line()]})
-        return USER_MISTAKE
-
-
-def _tell(writer: int, news: dict[str, Any]) -> None:
-    """Tell the command line, which goes on by itself then."""
     with open(writer, "w") as pipe:
-        pipe.write(json.dumps(news) + "\n")
+
+        def tell(**news: object) -> None:
+            """The first news is what the command line waits for; then it goes on by itself."""
+            if not pipe.closed:
+                pipe.write(json.dumps(news) + "\n")
+                pipe.close()
+
+        try:
+            status = await supervisor.run(wait, lambda: tell(up=True))
+            lines = [f"federation {supervisor.plan.name!r} ended before all of its cells were seen connected"]
+        except StartFailed as error:
+            status, lines = error.status, list(error.lines)
+        except UserError as error:
+            status, lines = USER_MISTAKE, [error.line()]
+        tell(status=status, lines=lines)
+        return status
 
 
 def _crash(run_dir: Path) -> str:

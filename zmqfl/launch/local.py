@@ -15,10 +15,11 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from zmqfl.errors import UserError
@@ -31,10 +32,14 @@ T = TypeVar("T")
 
 
 class LocalLauncher:
-    """See the module, and `Launcher`. `on_exit(job)` is called, on the launcher's thread, when one has ended."""
+    """See the module, and `Launcher`. `on_exit(job)` is called, on the launcher's thread, when one has ended.
 
-    def __init__(self, on_exit: Callable[[Job], object]) -> None:
+    `environ`: variables for all sites, beside those of this process.
+    """
+
+    def __init__(self, on_exit: Callable[[Job], object], environ: Mapping[str, str] = MappingProxyType({})) -> None:
         self._on_exit = on_exit
+        self._environ = environ
         self._children: dict[Job, subprocess.Popen[bytes] | None] = {}
         self._descriptors: dict[int, Job] = {}
         self._statuses: dict[Job, int] = {}
@@ -105,7 +110,7 @@ class LocalLauncher:
                 self._work.popleft()()
 
     def _spawn(self, spec: SiteSpec, file: Path) -> Job:
-        environ = {**os.environ, PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        environ = {**os.environ, **self._environ, PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", "zmqfl.launch.site", str(file)]
         with open(spec.log, "ab", opener=_private) as log:
             try:

@@ -62,6 +62,7 @@ class LogReader:
                 stream.seek(self._offset)
                 data = stream.read(MOST_READ)
         except FileNotFoundError:
+            self._offset, self._rest = 0, b""
             return b""
         self._offset += len(data)
         return data

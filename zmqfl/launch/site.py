@@ -32,6 +32,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -100,7 +101,6 @@ def run_site(spec: SiteSpec) -> int:
     os.environ.update({**spec.env, **secrets.fetch(spec.secrets, os.environ)})
     if spec.run and not _CALLABLE.fullmatch(spec.run):
         _execute([*shlex.split(spec.run), *spec.args])
-    start_logging()
     return Site(spec).run()
 
 
@@ -109,12 +109,21 @@ def cell_from_environment() -> Cell:
 
         with cell_from_environment() as cell: ...
 
-    Raises `UserError` when the process was not started so, or its sockets cannot be bound.
+    The program handles signals itself. It ends at once with status 75 when a newer start holds the name. Raises
+    `UserError` when the process was not started so, or its sockets cannot be bound.
     """
     if not (path := os.environ.get(SPEC)):
         remedy = "start this program by `run:` of a topology, or make a Cell of your own"
         raise UserError("this process is not a site", field=SPEC, remedy=remedy)
-    return open_cell(read_spec(path))
+    return open_cell(read_spec(path), _end_program)
+
+
+def _end_program(status: int, reason: str) -> None:
+    """The cell of a program that takes care of itself must end."""
+    if status == EXIT_REPLACED:
+        os._exit(EXIT_REPLACED)
+    notify(STOPPING=1, X_ZMQFL_CELL=read_spec(os.environ[SPEC]).fqcn)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def read_spec(path: str | Path) -> SiteSpec:
@@ -177,23 +186,23 @@ class Site:
 
     def run(self) -> int:
         """From binding to BYE; returns the exit status. Raises `UserError`."""
-        self._handle_signals()
-        try:
-            function = _load(self.spec.run) if self.spec.run else None
-            cell = open_cell(self.spec, self._must_exit)
-        except Stopped:
-            return self.status
-        signal.signal(signal.SIGHUP, lambda *_: _reload_keys(cell, self.spec))
-        try:
-            cell.start()
-            log.info("%s", _hello(self.spec, cell))
-            self.status = self._work(cell, function)
-        except Stopped:
-            log.info("stopping")
-        except Exception:
-            log.exception("the run failed")
-            self.status = 1
-        self._stopping = True
+        function = _load(self.spec.run) if self.spec.run else None
+        cell = open_cell(self.spec, self._must_exit)
+        start_logging()
+        with suppress(Stopped):  # it may come late, when nothing is to be stopped any more
+            try:
+                self._handle_signals(cell)
+                cell.start()
+                log.info("%s", _hello(self.spec, cell))
+                self.status = self._work(cell, function)
+            except Stopped:
+                log.info("stopping")
+            except SystemExit as error:
+                self.status = error.code if isinstance(error.code, int) else int(error.code is not None)
+            except Exception:
+                log.exception("the run failed")
+                self.status = 1
+            self._stopping = True
         cell.close(0 if self.status == EXIT_REPLACED else None)
         return self.status
 
@@ -213,9 +222,10 @@ class Site:
 
     # -- signals -----------------------------------------------------------------------------------------------------
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, cell: Cell) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, lambda *_: _reload_keys(cell, self.spec))
         faulthandler.register(signal.SIGUSR2)
 
     def _on_signal(self, number: int, frame: object) -> None:

@@ -186,9 +186,8 @@ class Supervisor:
             stack.callback(receiver.close)
             loop.add_reader(receiver, self._notified, receiver)
             stack.callback(loop.remove_reader, receiver)
-            os.environ[notify.VARIABLE] = str(run_state.notify_socket(self.run_dir))
-            stack.callback(os.environ.pop, notify.VARIABLE)
-            self._launcher = LocalLauncher(lambda job: loop.call_soon_threadsafe(self._exited, job))
+            environ = {notify.VARIABLE: str(run_state.notify_socket(self.run_dir))}
+            self._launcher = LocalLauncher(lambda job: loop.call_soon_threadsafe(self._exited, job), environ)
             stack.callback(self._launcher.close)
             yield
 
@@ -203,6 +202,7 @@ class Supervisor:
             if not self._stop.is_set():
                 self._is_up = True
                 self._changed()
+                notify.notify(READY=1)  # to systemd, where the supervisor is a service
                 on_up()
             await self._stop.wait()
             return self._status()
@@ -226,7 +226,12 @@ class Supervisor:
                 log.warning("%s: starts again in %g s", site.spec.fqcn, pause)
                 await asyncio.sleep(pause)
                 site.restarts += 1
-            status = await self._run_once(site, parent)
+            try:
+                status = await self._run_once(site, parent)
+            except UserError as error:
+                log.error("%s: %s", site.spec.fqcn, error.line())
+                pause = "failed"
+                break
             lasted = time.time() - site.started >= STABLE
             site.in_a_row = 0 if lasted else site.in_a_row
             mistaken = status == USER_MISTAKE and not site.bound.is_set()
@@ -240,7 +245,8 @@ class Supervisor:
                 self._tell_parent(site, isinstance(pause, float))
         self._set(site, pause)
         log.info("%s: %s", site.spec.fqcn, pause)
-        if not site.spec.parent or all(each.life and each.life.done() for each in self.sites.values() if each != site):
+        is_last = all(each.life and each.life.done() for each in self.sites.values() if each is not site)
+        if is_last or (not site.spec.parent and pause != "stopped"):
             self._stop.set()
 
     async def _run_once(self, site: Supervised, parent: Supervised | None) -> int:
@@ -376,7 +382,7 @@ class Supervisor:
 
     def _status(self) -> int:
         """Stopped on purpose is a success, and so is a root that is done."""
-        return int(any(not site.spec.parent and site.status == "failed" for site in self.sites.values()))
+        return int(any(not site.spec.parent and site.status in ("failed", "replaced") for site in self.sites.values()))
 
     # -- orders and state ----------------------------------------------------------------------------------------------
 

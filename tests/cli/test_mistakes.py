@@ -1,0 +1,162 @@
+"""Each mistake of a user is one line: what is wrong, where, and what to do. Never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.system.launching import ROOT
+from zmqfl.cli.main import app
+
+GOOD = "version: 1\nname: fl\nsites: {server: {}, site-1: {parent: server}}\n"
+TCP = "version: 1\nname: fl\nsecurity: {keys: keys}\nsites:\n  server: {listen: [{bind: 'tcp://127.0.0.1:1'}]}\n"
+
+FILES = {
+    "good.yaml": GOOD,
+    "tcp.yaml": TCP,
+    "typo.yaml": GOOD.replace("parent", "parnet"),
+    "orphan.yaml": GOOD.replace("parent: server", "parent: sever"),
+    "two-roots.yaml": GOOD.replace("parent: server", ""),
+    "circle.yaml": "version: 1\nname: fl\nsites: {s: {}, a: {parent: b}, b: {parent: a}}\n",
+    "open.yaml": TCP.replace("127.0.0.1", "0.0.0.0").replace("keys: keys", "mode: none"),
+    "no-keys.yaml": TCP.replace("security: {keys: keys}\n", ""),
+    "auto.yaml": TCP.replace("keys: keys", "keys: auto"),
+    "secret.yaml": GOOD.replace("{parent: server}", "{parent: server, secrets: {P: hunter2}}"),
+    "kind.yaml": GOOD + "launchers: {local: {kind: locl}}\n",
+    "syntax.yaml": "version: 1\nname: [\n",
+    "empty.yaml": "",
+    "variable.yaml": GOOD.replace("name: fl", "name: ${NOT_SET}"),
+    "timing.yaml": GOOD + "timing: {heartbeat: 9, dead_after: 1}\n",
+    "setting.yaml": GOOD + "settings: {max_hop: 3}\n",
+    "command.yaml": GOOD.replace("{parent: server}", "{parent: server, run: 'sh -c \"'}"),
+    "elsewhere.yaml": GOOD + "launchers: {local: {kind: external}}\n",
+    "spec.json": "{}",
+    "no-json.json": "nonsense",
+    "settings.yaml": "heart: 3\n",
+}
+
+MISTAKES: list[tuple[str, str]] = [
+    # the command line itself
+    ("frob", "No such command 'frob'; see `zmqfl --help`"),
+    ("upp good.yaml", "Did you mean 'up'?; see `zmqfl --help`"),
+    ("up", "Missing argument 'FILE'; see `zmqfl up --help`"),
+    ("up good.yaml --foo", "No such option: --foo; see `zmqfl up --help`"),
+    ("up good.yaml --wait soon", "Invalid value for '--wait': Input should be a valid number, unable to parse"),
+    ("up good.yaml --wait -1", "Invalid value for '--wait': Input should be greater than or equal to 0; see"),
+    ("topology frob", "No such command 'frob'; see `zmqfl topology --help`"),
+    ("rtt a --count 0", "Invalid value for '--count': Input should be greater than or equal to 1; see"),
+    ("join", "Missing argument 'URL'; see `zmqfl join --help`"),
+    ("join tcp://h:1", "Missing option '--name'; see `zmqfl join --help`"),
+    # topology files
+    ("up nowhere.yaml", "nowhere.yaml: no such file; give the path of a YAML file"),
+    ("up typo.yaml", "typo.yaml:3: sites.site-1.parnet: unknown key; did you mean 'parent'?"),
+    ("topology check orphan.yaml", "orphan.yaml:3: sites.site-1.parent: no site 'sever'; did you mean 'server'?"),
+    ("up -d two-roots.yaml", "sites.site-1.parent: has no parent, and neither has 'server': one site is the root"),
+    ("up circle.yaml", "the parents form a circle: a -> b -> a; give one of them another"),
+    ("up open.yaml", "tcp://0.0.0.0:1 is open to the network with security.mode none; set security.mode: curve"),
+    ("up no-keys.yaml", "security.keys: CURVE needs keys, since 'server' listens on tcp; give a folder, or `auto`"),
+    ("up secret.yaml", "sites.site-1.secrets.P: the value is no reference; write file:PATH, env:NAME"),
+    ("up kind.yaml", "launchers.local: no launcher kind 'locl' in this version; did you mean 'local'?"),
+    ("topology show syntax.yaml", "syntax.yaml:"),
+    ("topology graph empty.yaml", "empty.yaml"),
+    ("up variable.yaml", "NOT_SET"),
+    ("up timing.yaml", "timing.dead_after: 1.0 s is shorter than a heartbeat (9.0 s); give at least two heartbeats"),
+    ("up setting.yaml", "settings.max_hop: unknown setting; did you mean 'max_hops'?"),
+    ("up command.yaml", "sites.site-1.run: is no command line: No closing quotation; mend the quotes"),
+    ("up elsewhere.yaml", "sites.site-1.parent: 'server' has no `listen`; add it to sites.server"),
+    ("up good.yaml --set sites", "--set sites: is no setting; write a.b.c=VALUE"),
+    ("up good.yaml --set sites.sit-1.count=2", "sites.sit-1: no site 'sit-1'; did you mean 'site-1'?"),
+    ("up good.yaml sit-1", "topology 'fl' has no site 'sit-1'; did you mean 'site-1'?"),
+    # keys
+    ("up tcp.yaml", "keys/private/server.key_secret: cell 'server' needs this key; make it with `zmqfl keygen`"),
+    ("keygen", "NAME: name one cell, or a topology by -t; as in `zmqfl keygen site-1`"),
+    ("keygen a -t tcp.yaml", "NAME: name one cell, or a topology by -t"),
+    ("keygen a..b", "name: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("keygen old", "keys/private/old.key_secret: exists already; use it, or force a new one"),
+    ("keygen a --keys /proc/x", "/proc/x/private/a.key_secret: cannot be written: "),
+    ("keygen -t auto.yaml", "security.keys: its keys are made by `zmqfl up`; give a folder to make them yourself"),
+    ("keygen -t good.yaml", "security.keys: it has no keys; give a folder to make them yourself"),
+    # joining and running
+    ("join host:1 --name a", "parent: 'host:1' is no address; write tcp://HOST:PORT or ipc:///PATH"),
+    ("join tcp://h:99999 --name a", "parent: there is no port 99999; give one from 1 to 65535, or *"),
+    ("join tcp://h:1 --name a..b", "--name: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("join tcp://h.example:1 --name a", "without keys would be open to anybody who reaches it; provision keys"),
+    ("join tcp://h:1 --name a --keys nowhere", "nowhere/private/a.key_secret: there is no such file; generate the key"),
+    ("join tcp://h:1 --name a --server-key x", "--server-key: needs keys of its own; `zmqfl keygen a`, then --keys"),
+    ("join tcp://h:1 --name old --keys keys --server-key x", "--server-key: is no public key of 40 characters; copy"),
+    ("join tcp://127.0.0.1:1 --name a --set heart=3", "--set heart=3: heart: unknown setting; did you mean"),
+    ("join tcp://127.0.0.1:1 --name a --set heartbeat=x", "heartbeat: must be a number above 0, not 'x'"),
+    ("join tcp://127.0.0.1:1 --name a --settings settings.yaml", "settings.yaml:1: heart: unknown setting"),
+    ("join tcp://127.0.0.1:1 --name a --listen nowhere", "listen: 'nowhere' is no address; write tcp://HOST:PORT"),
+    ("run nowhere.json", "nowhere.json: cannot be read: No such file or directory; `zmqfl up --dry-run` shows specs"),
+    ("run no-json.json", "no-json.json: is not JSON: "),
+    ("run spec.json", "spec.json: federation: is missing; let `zmqfl up` or `zmqfl kit` write it"),
+    # asking
+    ("logs --since yesterday -t fl", "--since: 'yesterday' is no time; write 30s, 10m, 2h or 2026-01-31T12:00:00"),
+]  # fmt: skip
+
+NOT_RUNNING: list[tuple[str, str]] = [
+    ("ps", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("down", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("cells -t other", "federation 'other' does not run here; start it by `zmqfl up` with its file"),
+    ("route site-1 -t good.yaml", "federation 'fl' does not run here; start it by `zmqfl up` with its file"),
+    ("request site-1 info", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("rtt site-1", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("logs -t other", "federation 'other' has never run here; start it by `zmqfl up FILE`"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZMQFL_RUN_DIR", str(tmp_path / "run"))
+    (tmp_path / "run" / "fl").mkdir(parents=True, mode=0o700)
+    (tmp_path / "run").chmod(0o700)
+    assert CliRunner().invoke(app, ["keygen", "old"]).exit_code == 0
+    return tmp_path
+
+
+def one_line(arguments: str, status: int) -> str:
+    """What a command says on standard error: one line; nothing on standard output."""
+    result = CliRunner().invoke(app, arguments.split(), prog_name="zmqfl")
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert (result.exit_code, result.stdout) == (status, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("zmqfl: ")
+    return line
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=[arguments for arguments, _ in MISTAKES])
+def test_a_mistake_is_one_line(arguments: str, said: str) -> None:
+    assert said in one_line(arguments, 2)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("arguments", "said"), NOT_RUNNING, ids=[arguments for arguments, _ in NOT_RUNNING])
+def test_what_does_not_run(arguments: str, said: str) -> None:
+    assert said in one_line(arguments, 3)
+
+
+def test_enough_mistakes_are_made() -> None:
+    assert len(MISTAKES) + len(NOT_RUNNING) >= 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"), [("frob", 2, "No such command"), ("up typo.yaml", 2, "unknown"), ("ps", 3, "runs")]
+)
+def test_the_same_as_a_process(folder: Path, arguments: str, status: int, said: str) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "zmqfl", *arguments.split()],
+        cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (status, "", 1)
+    assert said in done.stderr
