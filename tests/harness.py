@@ -79,6 +79,8 @@ class Host:
     node: Node
     handler_time: Callable[[], float]
     alive: bool = True
+    deadline: float | None = None
+    """That of the node: it changes only when the node is told something."""
     exited: int | None = None
     changes: list[PeerChanged] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -176,9 +178,10 @@ class Net:
             self.add(name, FQCN.get_parent(name) or root)
 
     def form(self, *names: str) -> Net:
-        """Start this tree and wait until all are bound."""
+        """Start this tree, wait until all are bound, and a little longer than a round trip."""
         self.tree(*names)
         self.run_until(self.is_formed, 60)
+        self.run(1)
         return self
 
     def crash(self, who: Who) -> None:
@@ -296,8 +299,8 @@ class Net:
         """The next thing that happens, if it happens before `end`."""
         at, host = end, None
         for process in self.processes:
-            if (deadline := process.node.deadline) is not None and deadline < at:
-                at, host = deadline, process
+            if process.deadline is not None and process.deadline < at:
+                at, host = process.deadline, process
         event = self._queue[0][0] if self._queue else end
         at = max(self.now, min(at, event))
         if at >= end:
@@ -320,6 +323,7 @@ class Net:
 
     def obey(self, host: Host, commands: list[Command]) -> None:
         """What the reactor does, on this network."""
+        host.deadline = host.node.deadline
         for command in commands:
             match command:
                 case Send():
@@ -497,14 +501,14 @@ class Net:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def is_formed(self) -> bool:
-        """Whether every living cell is bound to its parent, both lanes, and both ends agree on the session."""
+        """Whether every living cell is bound to its parent."""
         return all(self.is_bound(host) for host in self.processes if host.parent)
 
     def is_bound(self, who: Who) -> bool:
-        """Whether this cell and its parent agree that it is bound, both lanes."""
+        """Whether this cell and its parent agree that it is bound, both lanes, and that the name is its own."""
         host = self._process(who)
         link, parent = host.node.neighbours.link_of(host.node.neighbours.parent), self._listener(host.parent)
-        if link is None or parent is None or not host.node.neighbours.is_bound:
+        if link is None or parent is None or not host.node.neighbours.is_bound or not host.node.neighbours.is_holder:
             return False
         other = parent.node.acceptor.children.get(host.fqcn)
         ends = (link, other) if other is not None else ()

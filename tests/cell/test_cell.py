@@ -245,12 +245,7 @@ def test_close_lets_running_handlers_end_even_if_all_neighbours_were_gone_once(f
     "size",
     [
         10,
-        pytest.param(
-            900_000,
-            marks=pytest.mark.xfail(
-                raises=RequestFailed, reason="a BYE on the control lane overtakes replies on the bulk lane"
-            ),
-        ),
+        900_000,
     ],
 )
 def test_the_reply_of_a_handler_that_ends_while_its_cell_closes_arrives(federation: Federation, size: int) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from zmqfl.cell.registry import Registry, check_name
-from zmqfl.errors import ArgumentError
-from zmqfl.errors import UsageError
+from zmqfl.errors import ArgumentError, UsageError
 
 
 @pytest.fixture

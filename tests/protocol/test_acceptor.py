@@ -385,14 +385,26 @@ def test_the_child_is_gone() -> None:
     assert acceptor.end("site-1", "again", 101.0) == []
 
 
+def test_the_process_of_the_child_has_ended_and_will_start_again() -> None:
+    acceptor = attached()
+    assert acceptor.exited("site-1", 101.0) == [
+        Hangup(A),
+        Hangup(BULK),
+        changed(GONE, "its process has ended", replaced=True),
+    ]
+    assert acceptor.children["site-1"].state is SUSPECTED  # what is behind it waits for dead_after
+    assert acceptor.handle_timeout(106.0) == [changed(GONE, "no connection for 5 s")]
+    assert acceptor.exited("site-1", 107.0) == []
+
+
 def test_beats_and_stalls() -> None:
     acceptor = bound()
-    assert acceptor.handle_timeout(100.0) == [send(A, Beat(1), 1)]
+    assert acceptor.handle_timeout(100.0) == [send(A, Beat(1, vouches=1), 1)]
     assert acceptor.deadline == 101.0
     for now in (101.0, 102.0, 103.0):
         assert len(acceptor.handle_timeout(now)) == 1
     assert acceptor.handle_timeout(103.1) == [changed(STALLED, "silent")]
-    assert acceptor.handle_timeout(104.0) == [send(A, Beat(5), 1)]
+    assert acceptor.handle_timeout(104.0) == [send(A, Beat(5, vouches=1), 1)]
 
 
 def test_a_key_that_is_not_allowed_any_more_ends_its_links_at_once() -> None:
@@ -454,6 +466,17 @@ def test_the_welcome_again_goes_to_all_that_are_connected() -> None:
         welcome(B, WALL + 1, 2),
         welcome(other, WALL + 1, 4),
     ]
+
+
+def test_the_root_vouches_for_its_children_and_others_when_they_hold_their_own_name() -> None:
+    acceptor = fresh("site-1", is_root=False)
+    greet(acceptor, name="site-1.job")
+    confirm(acceptor)
+    assert acceptor.handle_timeout(100.0) == [send(A, Beat(1), 1)]
+    acceptor.vouch(100.2)
+    assert acceptor.deadline == 100.2
+    assert acceptor.handle_timeout(100.2) == [send(A, Beat(2, vouches=1), 1)]
+    assert fresh().vouches
 
 
 def test_a_child_that_brings_a_token_shows_that_this_cell_has_restarted() -> None:

@@ -31,8 +31,8 @@ def suspected() -> Link:
     return peer
 
 
-def beat(number: int, echo: int = 0, held: int = 0, session: int = 42) -> list[Command]:
-    return [Send(CONTROL, Packet(Beat.KIND, encode_header(Beat(number, echo, held)), session=session))]
+def beat(number: int, echo: int = 0, held: int = 0, vouches: int = 0) -> list[Command]:
+    return [Send(CONTROL, Packet(Beat.KIND, encode_header(Beat(number, echo, held, vouches)), session=42))]
 
 
 def test_bound__up() -> None:
@@ -127,8 +127,10 @@ def test_a_beat_each_heartbeat() -> None:
     assert peer.beat(100.0) == beat(1)
     assert peer.beat(100.9) == []
     assert peer.beat(101.0) == beat(2)
-    peer.break_off(101.5)
-    assert peer.beat(102.0) == []
+    peer.hasten(101.5)
+    assert peer.beat(101.5, vouches=True) == beat(3, vouches=1)
+    peer.break_off(101.6)
+    assert peer.beat(103.0) == []
 
 
 def test_a_beat_echoes_the_last_one_heard_and_measures_the_round_trip() -> None:

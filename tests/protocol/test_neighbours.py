@@ -58,6 +58,15 @@ def test_a_cell_that_was_never_bound() -> None:
     assert cell.obstacle("server") == "relay-a.site-1 has no route to server"
 
 
+def test_who_holds_its_name() -> None:
+    cell = site()
+    assert cell.uplink is not None
+    for since, holder in ((None, False), (1.0, True)):
+        cell.uplink.held_since = since
+        assert cell.is_holder is holder
+    assert root().is_holder
+
+
 def test_the_root() -> None:
     cell = root("site-1")
     assert (cell.root, cell.parent, cell.is_dialling, cell.is_bound) == ("server", "", False, True)

@@ -316,7 +316,7 @@ def test_beats_are_echoed_and_end_a_stall() -> None:
     cell, peer = root()
     assert cell.handle_timeout(AT + 3.1)[0] == PeerChanged("site-1", STALLED, 7, "silent")
     assert told(cell, A, Beat(4), peer.session, AT + 3.2) == [PeerChanged("site-1", UP, 7)]
-    assert sent(cell.handle_timeout(AT + 4.2)) == [(A, Beat(2, 4, 1000))]
+    assert sent(cell.handle_timeout(AT + 4.2)) == [(A, Beat(2, 4, 1000, 1))]
 
 
 def test_beats_of_the_parent_end_a_stall() -> None:
@@ -390,9 +390,17 @@ def test_the_name_of_the_root_goes_down_as_soon_as_it_is_known() -> None:
     child = bind(cell, name="relay-a.site-1")
     cell.connected(Lane.CONTROL, AT)
     first = told(cell, PARENT, Welcome("server", 90, 500, 700, 1, "server", 1), PARENT_SESSION)
-    [(conn, welcome)] = [(conn, message) for conn, message in sent(first) if isinstance(message, Welcome)][:1]
-    assert (conn, welcome.root, welcome.fence) == (A, "server", 700)
+    assert sent(first)[0] == (A, Welcome("relay-a", 1, 700, TOKEN, 1, "server", CONFIG.segment))
     assert told(cell, A, Beat(1), child.session) == []
+
+
+def test_a_cell_vouches_for_its_children_when_its_parent_vouches_for_it() -> None:
+    cell, _, _ = relay()
+    cell.handle_timeout(AT)
+    assert told(cell, PARENT, Beat(1), PARENT_SESSION, AT + 0.1) == []
+    assert told(cell, PARENT, Beat(2, vouches=1), PARENT_SESSION, AT + 0.2) == []
+    assert cell.deadline == AT + 0.2
+    assert sent(cell.handle_timeout(AT + 0.2)) == [(A, Beat(2, vouches=1))]
 
 
 def test_a_parent_that_learns_the_name_of_the_root_later_tells_it_on() -> None:
@@ -698,6 +706,19 @@ def test_a_child_that_exited_is_gone() -> None:
         PeerChanged("site-1", GONE, 7, "its process has ended"),
         Finish(id, "site-1", unknown),
     ]
+
+
+def test_a_child_that_exited_and_will_start_again_is_gone_but_not_what_is_behind_it() -> None:
+    cell = node()
+    bind(cell, A, "relay-a")
+    itself, _ = asked(cell, "relay-a"), asked(cell, "relay-a.site-1")
+    unknown = Outcome(CellReturnCode.COMM_ERROR, "outcome unknown: relay-a is gone: its process has ended")
+    assert cell.child_exited("relay-a", AT, restarts=True) == [
+        Hangup(A),
+        PeerChanged("relay-a", GONE, 7, "its process has ended", replaced=True),
+        Finish(itself, "relay-a", unknown),
+    ]
+    assert cell.requester.open == 1
 
 
 def test_a_key_that_the_parent_refuses_is_tried_again() -> None:

@@ -21,7 +21,7 @@ UNKNOWN = "outcome unknown: a copy may have run before this start"
 
 
 def fresh(config: CellConfig = CONFIG) -> Responder:
-    return Responder(config, lambda: ME, BORN)
+    return Responder(config, lambda: ME, lambda: BORN)
 
 
 def request(
@@ -266,6 +266,11 @@ def test_fates_of_what_runs_and_waits() -> None:
     assert probe(responder, 1, instance=8) == [
         Post(Probed(*ME, 0, 8, 60_000, [[1, Fate.NEVER, 0]]), ("site-1",)),
     ]
+
+
+def test_a_callee_that_may_not_be_the_only_one_of_its_name_cannot_vouch_for_the_past() -> None:
+    responder = Responder(CONFIG, lambda: ME, lambda: None)
+    assert probe(responder, 1) == [probed((1, Fate.NEVER, 0), uptime=0)]
 
 
 def test_a_probe_is_answered_for_each_id_once_and_for_no_more_than_fit() -> None:

@@ -148,6 +148,29 @@ def test_bound__attached__bound() -> None:
     assert send(Attach(), SESSION) not in sent
 
 
+def test_bound__beat_that_vouches__the_name_is_ours() -> None:
+    uplink = bound()
+    told(uplink, Beat(1), now=100.5)
+    told(uplink, Beat(1, vouches=1), session=41, now=100.5)
+    assert uplink.held_since is None
+    told(uplink, Beat(2, vouches=1), now=101.0)
+    told(uplink, Beat(3, vouches=1), now=102.0)
+    assert uplink.held_since == 101.0
+
+
+@pytest.mark.parametrize(("succeeds", "since"), [(0, 101.0), (1, 103.0)])
+def test_bound__beat_of_a_restarted_parent__the_name_is_still_ours_unless_it_was_anothers(
+    succeeds: int, since: float
+) -> None:
+    uplink = bound()
+    told(uplink, Beat(1, vouches=1), now=101.0)
+    uplink.disconnected(Lane.CONTROL, 102.0)
+    uplink.connected(Lane.CONTROL, 102.0)
+    told(uplink, replace(WELCOME, instance=71, succeeds=succeeds), session=43)
+    told(uplink, Beat(1, vouches=1), session=43, now=103.0)
+    assert uplink.held_since == since
+
+
 def test_bound__bulk_lane_lost__bound() -> None:
     uplink = attached()
     assert uplink.disconnected(Lane.BULK, 101.0) == []
@@ -210,6 +233,7 @@ def test_bound__the_welcome_again__bound() -> None:
     assert told(uplink, replace(WELCOME, root="hub")) == []
     assert uplink.root == "hub"  # the parent has learned it
     assert told(uplink, replace(WELCOME, root="other"), session=41) == []
+    assert told(uplink, replace(WELCOME, root="")) == []  # overtaken
     assert uplink.root == "hub"
 
 

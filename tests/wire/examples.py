@@ -56,7 +56,7 @@ MESSAGES: dict[Kind, Message] = {
         Reset(),
         Bye(ByeReason.LEAVING, "relay-a has stopped"),
         ByeAck(),
-        Beat(41, 40, 250),
+        Beat(41, 40, 250, 1),
         Request(
             *ME, 300, 0, 1, 299, [7, 290], 60_000, "task", "train", 1, [5, 0], {"round": 3},
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",

@@ -181,14 +181,13 @@ class Serving:
                 self.finish(call, answer)
 
     def _resume(self, call: Call, future: Any) -> None:
-        """In the thread that ended it, which may be the reactor or a loop: encoding is for a worker."""
+        """In the thread that ended it, which may be the reactor or a loop: encoding is for a worker, if one is free."""
 
-        def refused() -> None:
-            text = f"{self._fqcn}: no free worker for the reply"
-            self._end(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text))
+        def here() -> None:
+            self._ended(call, future)
 
-        if not self._workers.submit(lambda: self._ended(call, future), 0, refused):
-            refused()
+        if not self._workers.submit(here, 0, here):
+            here()  # the handler has run: a reply must not depend on a worker
 
     def _ended(self, call: Call, future: Any) -> None:
         """A future that a handler returned, or its coroutine, has ended."""

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zmqfl.errors import UserError
+from zmqfl.launch.lookout import StartFailed
 from zmqfl.launch.plan import Plan
 from zmqfl.launch.run_state import make_private, supervisor_log
 from zmqfl.launch.site import USER_MISTAKE
-from zmqfl.launch.supervisor import StartFailed, Supervisor
+from zmqfl.launch.supervisor import Supervisor
 
 
 def start_in_background(plan: Plan, topology: str, wait: float) -> None:
@@ -63,7 +64,7 @@ def _be_daemon(writer: int, supervisor: Supervisor, wait: float) -> NoReturn:
 
 
 async def _supervise(writer: int, supervisor: Supervisor, wait: float) -> int:
-    with open(writer, "w") as pipe:
+    with open(writer, "w") as pipe:  # noqa: ASYNC230  a pipe that is read, one line
 
         def tell(**news: object) -> None:
             """The first news is what the command line waits for; then it goes on by itself."""

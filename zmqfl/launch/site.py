@@ -20,13 +20,10 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import importlib
 import inspect
 import json
 import logging
 import os
-import re
-import shlex
 import signal
 import sys
 import threading
@@ -36,13 +33,15 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, Final, TextIO
 
 from zmqfl.cell.cell import Cell
 from zmqfl.errors import TopologyError, UserError
 from zmqfl.launch import secrets
 from zmqfl.launch.notify import notify
+from zmqfl.launch.program import execute, is_function, load_function
 from zmqfl.launch.settings import PREFIX, load_settings
+from zmqfl.launch.signal_pipe import SignalPipe
 from zmqfl.launch.spec import SiteSpec, write_whole
 from zmqfl.protocol.commands import EXIT_REPLACED
 from zmqfl.transport import keys as key_files
@@ -57,7 +56,6 @@ LOG_LEVEL: Final = "ZMQFL_LOG_LEVEL"
 USER_MISTAKE: Final = 2
 AGAIN: Final = 0.5
 """Seconds after which a second signal is meant as one: shells and wrappers send one to the process and its group."""
-_CALLABLE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -99,8 +97,8 @@ def run_site(spec: SiteSpec) -> int:
     """Be this site until it ends; returns the exit status, or does not return where `run` is a command line."""
     _die_with_launcher()
     os.environ.update({**spec.env, **secrets.fetch(spec.secrets, os.environ)})
-    if spec.run and not _CALLABLE.fullmatch(spec.run):
-        _execute([*shlex.split(spec.run), *spec.args])
+    if spec.run and not is_function(spec.run):
+        execute(spec.run, spec.args)
     return Site(spec).run()
 
 
@@ -186,15 +184,16 @@ class Site:
 
     def run(self) -> int:
         """From binding to BYE; returns the exit status. Raises `UserError`."""
-        function = _load(self.spec.run) if self.spec.run else None
+        function = load_function(self.spec.run) if self.spec.run else None
         cell = open_cell(self.spec, self._must_exit)
         start_logging()
+        signals = SignalPipe()
         with suppress(Stopped):  # it may come late, when nothing is to be stopped any more
             try:
                 self._handle_signals(cell)
                 cell.start()
                 log.info("%s", _hello(self.spec, cell))
-                self.status = self._work(cell, function)
+                self.status = self._work(cell, function, signals)
             except Stopped:
                 log.info("stopping")
             except SystemExit as error:
@@ -204,18 +203,19 @@ class Site:
                 self.status = 1
             self._stopping = True
         cell.close(0 if self.status == EXIT_REPLACED else None)
+        signals.close()
         return self.status
 
-    def _work(self, cell: Cell, function: Callable[..., Any] | None) -> int:
-        cell.connected().result()
+    def _work(self, cell: Cell, function: Callable[..., Any] | None, signals: SignalPipe) -> int:
+        signals.wait_for(cell.connected())
         if self.spec.parent:
             log.info("connected to %s", cell.parent)
         if inspect.iscoroutinefunction(function):
-            status = asyncio.run(_run_coroutine(function, cell, self.spec.args))
+            status = asyncio.run(_run_coroutine(function, cell, self.spec.args, signals))
         else:
             status = function(cell, *self.spec.args) if function else None
         if status is None:
-            threading.Event().wait()
+            signals.wait()
         if not isinstance(status, int):
             raise TypeError(f"{self.spec.run} returned {status!r}; return None to serve on, or an exit status")
         return status
@@ -246,40 +246,12 @@ class Site:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
 
-async def _run_coroutine(function: Callable[..., Any], cell: Cell, args: Sequence[str]) -> Any:
+async def _run_coroutine(function: Callable[..., Any], cell: Cell, args: Sequence[str], signals: SignalPipe) -> Any:
+    signals.watch_in(asyncio.get_running_loop())
     status = await function(cell, *args)
     if status is None:  # serve on, with the loop that its handlers were registered on
         await asyncio.get_running_loop().create_future()
     return status
-
-
-def _load(name: str) -> Callable[..., Any]:
-    """The function that "module:function" names; modules are looked for in the working folder, too."""
-    module_name, _, path = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and misses another one
-        remedy = f"start it in the folder of the module (now {os.getcwd()}), or install it"
-        raise UserError(f"there is no module {error.name!r}", field="run", remedy=remedy) from None
-    for step in path.split("."):
-        if (found := getattr(found, step, None)) is None:
-            raise UserError(f"module {module_name!r} has no {path!r}", field="run", remedy="name a function of it")
-    if not callable(found):
-        raise UserError(f"{name} is no function", field="run", remedy="name a function of the module")
-    return found  # type: ignore[no-any-return]
-
-
-def _execute(command: list[str]) -> NoReturn:
-    """Become another program, with the environment of this one."""
-    try:
-        os.execvp(command[0], command)
-    except OSError as error:
-        remedy = "give a program that is installed, or module:function"
-        raise UserError(f"cannot run {command[0]!r}: {error.strerror}", field="run", remedy=remedy) from None
 
 
 def _keys(spec: SiteSpec) -> Keys | None:

@@ -19,82 +19,28 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from zmqfl.cell.cell import Cell
-from zmqfl.cell.net_agent import CHANNEL
-from zmqfl.errors import RequestFailed, UserError, ZmqflError
+from zmqfl.errors import UserError
 from zmqfl.launch import notify, run_state
 from zmqfl.launch.launcher import Job
 from zmqfl.launch.local import LocalLauncher
-from zmqfl.launch.log_stream import last_lines
+from zmqfl.launch.lookout import Lookout, StartFailed
 from zmqfl.launch.plan import Plan, check_keys
 from zmqfl.launch.process import mark_of
 from zmqfl.launch.restart import STABLE, after_exit
-from zmqfl.launch.run_state import RunState, SiteState
+from zmqfl.launch.run_state import RunState
 from zmqfl.launch.site import AGAIN, USER_MISTAKE, log_handler
-from zmqfl.launch.spec import SiteSpec
+from zmqfl.launch.supervised import Supervised, depth
 from zmqfl.transport import keys as key_files
 
 log = logging.getLogger("zmqfl.launch")
 
 BEYOND_DRAIN: Final = 4.0
 """Seconds that a site may take to end after its drain, before it is killed."""
-LOOK: Final = 0.05
-"""Seconds between two looks at the network when all sockets are bound: cells do not report to a bystander."""
-EARLY_LOOK: Final = 0.5
-"""Seconds between two looks before that: who starts needs the processor."""
-SHOWN: Final = 3
-"""Last lines of a log that a message repeats."""
-
-
-class StartFailed(ZmqflError):
-    """A federation did not come up, and was stopped. `lines`: what to tell; `status`: 1, or 2 for a user's mistake."""
-
-    def __init__(self, lines: Iterable[str], status: int = 1) -> None:
-        self.lines = tuple(lines)
-        self.status = status
-        super().__init__("; ".join(self.lines))
-
-
-@dataclass(slots=True)
-class Supervised:
-    """A site of the plan."""
-
-    spec: SiteSpec
-    status: str = "waiting"
-    job: Job | None = None
-    exit: int | None = None
-    started: float = 0.0
-    restarts: int = 0
-    in_a_row: int = 0
-    wanted: bool = True
-    endpoints: list[str] = field(default_factory=list)
-    """Where it listens, once it has said so."""
-    instance: int = 0
-    bound: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Future[int] | None = None
-    life: asyncio.Task[None] | None = None
-
-    def state(self) -> SiteState:
-        """As it is written down."""
-        pid, mark = (self.job.id, self.job.mark) if self.job else (0, "")
-        return SiteState(self.spec.fqcn, self.status, pid, mark, self.restarts, self.started, self.exit)
-
-    def to_start(self, parent: Supervised | None) -> SiteSpec:
-        """Its spec with the ports that are known by now: a restarted site must be found where it was."""
-        spec = self.spec
-        if spec.is_late and parent is not None:
-            spec = spec.dialling(parent.endpoints)
-        listen = tuple(
-            replace(listener, bind=self.endpoints[i]) if self.endpoints and listener.bind.endswith(":*") else listener
-            for i, listener in enumerate(spec.listen)
-        )
-        return replace(spec, listen=listen)
 
 
 class Supervisor:
@@ -113,7 +59,7 @@ class Supervisor:
         self._told = 0.0
         """When it was told to stop."""
         self._is_dirty = False
-        self._cell: Cell | None = None
+        self._lookout = Lookout(plan, self.sites)
 
     async def run(self, wait: float, on_up: Callable[[], object], on_begin: Callable[[], object] = lambda: None) -> int:
         """From the first start to the last end; returns the exit status.
@@ -209,8 +155,7 @@ class Supervisor:
         finally:
             await self._stop_sites(list(self.sites.values()), self._drain)
             orders.close()
-            if self._cell is not None:
-                await asyncio.to_thread(self._cell.close, 0)
+            await self._lookout.close()
 
     # -- the life of a site --------------------------------------------------------------------------------------------
 
@@ -277,84 +222,32 @@ class Supervisor:
                 site.instance = int(lines["X_ZMQFL_INSTANCE"])
                 site.bound.set()
 
-    def _tell_parent(self, site: Supervised, restarts: bool) -> None:
-        """Whatever waits for the dead fails now, and not after `dead_after`."""
-        if self._cell is not None and site.spec.parent and site.instance:
-            payload = {"fqcn": site.spec.fqcn, "instance": site.instance, "restarts": restarts}
-            self._cell.fire(site.spec.parent, CHANNEL, "child_exited", payload)
-
     # -- coming up -----------------------------------------------------------------------------------------------------
 
     async def _come_up(self, wait: float) -> None:
         """Return when all cells are connected, or when it is to stop. Raises `StartFailed`."""
-        seen: dict[str, str] = {}
-        looking = asyncio.create_task(self._look(seen))
+        looking = asyncio.create_task(self._lookout.until_all_are_connected())
         stopping = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([looking, stopping], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             if looking.done():
                 return looking.result()
             if not stopping.done():
-                raise StartFailed(self._missing(seen, wait))
+                raise StartFailed(self._lookout.missing(wait))
             if failed := [site for site in self.sites.values() if site.status == "failed"]:
-                raise StartFailed(self._last_words(failed[0]))
+                raise StartFailed(self._lookout.last_words(failed[0]))
         finally:
             for task in (looking, stopping):
                 task.cancel()
-
-    async def _look(self, seen: dict[str, str]) -> None:
-        """Look at the network until all are there; `seen`: FQCN -> state."""
-        fqcn, url = self.plan.door
-        door = self.sites[fqcn]
-        await self._unless_failed(door.bound.wait())
-        config = replace(door.spec.config, reconnect_min=0.05, reconnect_max=1.0)
-        self._cell = Cell(f"{fqcn}.supervisor-{os.getpid()}", parent=url, config=config)
-        self._cell.start()
-        await self._unless_failed(self._cell.connected())
-        while any(seen.get(site.spec.fqcn) != "up" and site.status != "done" for site in self.sites.values()):
-            are_bound = all(site.bound.is_set() for site in self.sites.values())
-            await self._unless_failed(asyncio.sleep(LOOK if are_bound else EARLY_LOOK))
-            try:
-                reply = await self._cell.request(door.spec.root, CHANNEL, "cells", deadline=1.0)
-            except RequestFailed:
-                continue
-            seen.clear()
-            seen.update((name, state) for name, _, state in reply.payload)
-
-    async def _unless_failed(self, event: Awaitable[Any]) -> None:
-        """Wait for an event; raises `StartFailed` as soon as a site has failed for good."""
-        waiting = asyncio.ensure_future(event)
-        lives = {site.life for site in self.sites.values() if site.life is not None}
-        try:
-            while not waiting.done():
-                if failed := next((site for site in self.sites.values() if site.status == "failed"), None):
-                    raise StartFailed(self._last_words(failed), failed.exit if failed.exit == USER_MISTAKE else 1)
-                going = {life for life in lives if not life.done()}
-                await asyncio.wait([waiting, *going], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-
-    def _last_words(self, site: Supervised) -> list[str]:
-        lines = last_lines(self._launcher.logs(site.spec), SHOWN)
-        if site.exit == USER_MISTAKE and lines:
-            return [f"{site.spec.fqcn}: {lines[-1].removeprefix('zmqfl: ')}"]
-        return [f"{site.spec.fqcn} failed with status {site.exit}; its last lines:", *(f"  {line}" for line in lines)]
-
-    def _missing(self, seen: dict[str, str], wait: float) -> Iterator[str]:
-        missing = [site for site in self.sites.values() if seen.get(site.spec.fqcn) != "up"]
-        names = ", ".join(site.spec.fqcn for site in missing)
-        yield f"not connected within {wait:g} s: {names}; all sites were stopped, look at their logs or --wait longer"
-        for site in missing:
-            state = seen.get(site.spec.fqcn) or ("bound, not connected" if site.bound.is_set() else site.status)
-            yield f"  {site.spec.fqcn} ({state}):"
-            yield from (f"    {line}" for line in last_lines(self._launcher.logs(site.spec), SHOWN))
 
     # -- stopping ------------------------------------------------------------------------------------------------------
 
     async def _stop_sites(self, sites: list[Supervised], drain: float | None) -> None:
         """From the leaves to the root."""
-        for generation in sorted({self._depth(site) for site in sites}, reverse=True):
-            await asyncio.gather(*(self._stop_site(site, drain) for site in sites if self._depth(site) == generation))
+        for generation in sorted({depth(site, self.sites) for site in sites}, reverse=True):
+            await asyncio.gather(
+                *(self._stop_site(site, drain) for site in sites if depth(site, self.sites) == generation)
+            )
 
     async def _stop_site(self, site: Supervised, drain: float | None) -> None:
         site.wanted = False
@@ -373,12 +266,6 @@ class Supervisor:
             log.warning("%s: killed", site.spec.fqcn)
             self._launcher.stop(site.job, force=True)
         await asyncio.wait([site.life])
-
-    def _depth(self, site: Supervised) -> int:
-        depth, parent = 0, self.sites.get(site.spec.parent)
-        while parent is not None:
-            depth, parent = depth + 1, self.sites.get(parent.spec.parent)
-        return depth
 
     def _status(self) -> int:
         """Stopped on purpose is a success, and so is a root that is done."""

@@ -7,7 +7,7 @@
     unbound     ATTACH, session and key known    bulk      ATTACHED (and its candidate is bound)
     unbound     anything else                    unbound   one RESET per connection, counted
     control     the same HELLO again             control   the same WELCOME
-    control     BYE                              unbound   BYE_ACK; the child is gone
+    both        BYE on each lane                 unbound   BYE_ACK; the child is gone
     any         lost                             unbound   control: the child is suspected
     any         replaced by a newer session      unbound   what still comes from it is "anything else"
 
@@ -38,6 +38,7 @@ from zmqfl.wire.messages import (
     Attach,
     Attached,
     Bye,
+    ByeAck,
     ByeReason,
     Conn,
     Greeting,
@@ -78,6 +79,8 @@ class Acceptor:
         self.children: dict[str, Link] = {}
         self.bindings: dict[Conn, tuple[Link, Lane]] = {}
         self.counters: Counter[str] = Counter()
+        self.vouches = is_root
+        """Our beats say that whom we have bound holds its name."""
         self.succeeds = False
         """A child came with the token of a former start of this cell: others may be about to come back, too."""
         self.allowed: frozenset[str] | None = None
@@ -140,11 +143,20 @@ class Acceptor:
         link, lane = bound
         if lane is Lane.BULK:
             link.bulk = None
+        if link.has_left:
+            return self.left(link, "it has stopped", now)
+        if lane is Lane.BULK:
             return []
         self._unbind(link)
         self._next = now
         link.break_off(now)
         return [PeerChanged(link.fqcn, PeerState.SUSPECTED, link.instance, "connection lost")]
+
+    def left(self, link: Link, reason: str, now: float) -> list[Command]:
+        """The child has said BYE on all its lanes, or what is left of them is lost."""
+        ack = Packet(ByeAck.KIND, encode_header(ByeAck()), session=link.session)
+        sent: list[Command] = [Send(link.control, ack)] if link.control is not None else []
+        return sent + self.end(link.fqcn, reason, now)
 
     def end(self, fqcn: str, reason: str, now: float, bye: ByeReason | None = None) -> list[Command]:
         """The child is gone: it said so, a launcher saw its exit, its key was revoked, or it was silent too long."""
@@ -182,6 +194,13 @@ class Acceptor:
             for c in self._candidates.values()
         ]
 
+    def vouch(self, now: float) -> None:
+        """Nobody hears another start of this cell, so nobody hears another start of its children: tell them."""
+        self.vouches = True
+        for link in self.children.values():
+            link.hasten(now)
+        self._next = now
+
     def has_left(self, name: str) -> bool:
         """Whether `name` was a child of this cell and is gone."""
         return name in self._starts and name not in self.children
@@ -209,7 +228,7 @@ class Acceptor:
                 commands += self.end(link.fqcn, f"no connection for {self._config.dead_after:g} s", now)
             elif state is not None:
                 commands.append(PeerChanged(link.fqcn, state, link.instance, "silent"))
-            commands += link.beat(now)
+            commands += link.beat(now, self.vouches)
         self._next = min((d for link in self.children.values() if (d := link.deadline) is not None), default=None)
         return commands
 

@@ -46,6 +46,7 @@ class Link:
     """The last sequence number of each lane."""
     seen: list[SequenceWindow] = field(default_factory=lambda: [SequenceWindow(), SequenceWindow()])
     """The sequence numbers that have come on each lane."""
+    _left: set[Lane] = field(default_factory=set)
     rtt: float | None = None
     """Seconds from a beat to its echo, without the time it was held."""
     _next_beat: float = 0.0
@@ -59,8 +60,25 @@ class Link:
             self.sent, self.seen = [0, 0], [SequenceWindow(), SequenceWindow()]
         self.instance, self.token, self.session = instance, token, session
         self.control, self.bulk = control, None
+        self._left.clear()
         self.heard = self._next_beat = now
         self._enter(PeerState.UP, now)
+
+    def leave(self, lane: Lane) -> bool:
+        """The peer has said BYE on a lane. True when it has on all: nothing that it sent before is under way."""
+        self._left.add(lane)
+        return self.has_left and (self.bulk is None or Lane.BULK in self._left)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the peer has said BYE on the control lane."""
+        return Lane.CONTROL in self._left
+
+    @property
+    def lanes(self) -> list[tuple[Lane, Conn]]:
+        """The connections that are bound."""
+        both = ((Lane.CONTROL, self.control), (Lane.BULK, self.bulk))
+        return [(lane, conn) for lane, conn in both if conn is not None]
 
     def hear(self, now: float) -> bool:
         """A valid message came. True when this ends a stall."""
@@ -108,7 +126,7 @@ class Link:
         self.sent[lane] += 1
         return self.sent[lane]
 
-    def beat(self, now: float) -> list[Command]:
+    def beat(self, now: float, vouches: bool = False) -> list[Command]:
         """The beat to send now; nothing when it is not due."""
         if self.control is None or now < self._next_beat:
             return []
@@ -116,8 +134,12 @@ class Link:
         self._beats += 1
         self._beat_sent = now
         number, at = self._beat_got
-        beat = Beat(self._beats, number, round((now - at) * 1000) if number else 0)
+        beat = Beat(self._beats, number, round((now - at) * 1000) if number else 0, int(vouches))
         return [Send(self.control, Packet(Beat.KIND, encode_header(beat), session=self.session))]
+
+    def hasten(self, now: float) -> None:
+        """The next beat is due now."""
+        self._next_beat = now
 
     def receive_beat(self, beat: Beat, now: float) -> None:
         """Keep what the next beat echoes; measure the round trip when this one echoes our last. Number 0 is a touch."""

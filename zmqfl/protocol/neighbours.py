@@ -51,6 +51,11 @@ class Neighbours:
         return target != ""
 
     @property
+    def is_holder(self) -> bool:
+        """Whether nobody hears another start of this cell."""
+        return self.uplink is None or self.uplink.held_since is not None
+
+    @property
     def is_bound(self) -> bool:
         """Whether the link to the parent is up; a root always is."""
         return self.uplink is None or (self.uplink.state is UplinkState.BOUND and self.uplink.link is not None)

@@ -96,7 +96,7 @@ class Node:
         self.neighbours = Neighbours(fqcn, self.uplink, self.acceptor)
         self.transit = Transit(self.neighbours, config, self._me, now)
         self.requester = Requester(config, self._me)
-        self.responder = Responder(config, self._me, now)
+        self.responder = Responder(config, self._me, lambda: now if self.uplink is None else self.uplink.held_since)
         self._own_fence = 0 if has_parent else self.fences.issue(fqcn, wall_ms)
         self._born = now
         self._wall_at_birth = wall_ms
@@ -208,10 +208,11 @@ class Node:
         self.drain()
         text = reason or f"{self.fqcn} has stopped"
         packet = Packet(Bye.KIND, encode_header(Bye(ByeReason.LEAVING, text)))
+        # On each lane, behind all that was sent on it before.
         return [
-            Send(link.control, replace(packet, session=link.session))
+            Send(conn, replace(packet, session=link.session, lane=lane))
             for link in self.neighbours.links()
-            if link.control is not None
+            for lane, conn in link.lanes
         ]
 
     # -- what it knows ---------------------------------------------------------------------------------------------
@@ -311,11 +312,13 @@ class Node:
                 commands = self._obey([PeerChanged(link.fqcn, PeerState.UP, link.instance)], now)
             if isinstance(message, Beat):
                 link.receive_beat(message, now)
-        root = self.neighbours.root
+        root, was_holder = self.neighbours.root, self.neighbours.is_holder
         commands += self._obey(self.uplink.receive(packet, _link_message(message), now), now)
         link = self.uplink.link
         if isinstance(message, Welcome) and link is not None and packet.session == link.session:
             self.fences.reset(link.fqcn, message.fence)  # the pinned parent's clock may have stepped back
+        if self.neighbours.is_holder and not was_holder:
+            self.acceptor.vouch(now)
         if self.neighbours.root != root:
             commands += self._learn_root()
         return commands
@@ -327,9 +330,9 @@ class Node:
             case Beat() as beat:
                 link.receive_beat(beat, now)
             case Bye() as bye:
-                ack = Send(conn, Packet(ByeAck.KIND, encode_header(ByeAck()), session=link.session))
-                gone = self.acceptor.end(link.fqcn, bye.text or "it has stopped", now)
-                return [ack, *self._obey(gone, now)]
+                if not link.leave(self.acceptor.bindings[conn][1]):
+                    return []
+                return self._obey(self.acceptor.left(link, bye.text or "it has stopped", now), now)
             case ByeAck():
                 return self._obey(self.acceptor.end(link.fqcn, "this cell has stopped", now), now)
         return []
@@ -450,7 +453,7 @@ class Node:
         return self._wall_at_birth + int((now - self._born) * 1000)
 
     def _learn_root(self) -> list[Command]:
-        """The parent has told the name of the root: our children wait for it too."""
+        """The parent has told the name of the root: our children wait for it, too."""
         self.neighbours.forget_origins()
         return self.acceptor.welcome_again(self._welcome())
 

@@ -72,13 +72,16 @@ class _Caller:
 
 
 class Responder:
-    """See the module. `me` gives (origin, fence, instance) as they are now; `born` is when this instance started."""
+    """See the module. `me` gives (origin, fence, instance) as they are now; `held_since` since when no other start
+    of this cell could have run a request, None while that is not known."""
 
-    def __init__(self, config: CellConfig, me: Callable[[], tuple[str, int, int]], born: float) -> None:
+    def __init__(
+        self, config: CellConfig, me: Callable[[], tuple[str, int, int]], held_since: Callable[[], float | None]
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self._config = config
         self._me = me
-        self._born = born
+        self._held_since = held_since
         self._callers: dict[tuple[str, int], _Caller] = {}
         self._calls: dict[Call, _Entry] = {}
         self._dropped_callers = False
@@ -149,7 +152,8 @@ class Responder:
             if entry is not None:
                 commands += self._reply_again(entry)
         origin, fence, instance = self._me()
-        uptime = max(0, int((now - self._born) * 1000))
+        held_since = self._held_since()
+        uptime = 0 if held_since is None else max(0, int((now - held_since) * 1000))
         probed = Probed(origin, fence, instance, probe.id, probe.instance, uptime, fates)
         return [*commands, Post(probed, (probe.origin,))]
 

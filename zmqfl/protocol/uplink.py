@@ -6,9 +6,10 @@
     greeting  no WELCOME in time        greeting  HELLO again, less and less often
     bound     bulk lane connected       bound     ATTACH; again until ATTACHED
     bound     ATTACHED                  bound     the link is up with both lanes
+    bound     BEAT that vouches         bound     the name is ours, see `held_since`
     bound     RESET of our session      greeting  HELLO; the link is suspected
     bound     control lane lost         idle      the link is suspected
-    any       BYE leaving               greeting  the link is gone; BYE_ACK; HELLO again after a pause
+    any       BYE leaving on each lane  greeting  the link is gone; BYE_ACK; HELLO again after a pause
     any       BYE refused               greeting  HELLO again after the longest pause
     any       BYE replaced              stopped   exit with status 75
     any       BYE_ACK                   stopped   the link is gone: this cell has said BYE
@@ -32,6 +33,7 @@ from zmqfl.wire.messages import (
     VERSION_MIN,
     Attach,
     Attached,
+    Beat,
     Bye,
     ByeAck,
     ByeReason,
@@ -74,10 +76,13 @@ class Uplink:
     root: str = ""
     succeeds: bool = False
     """The parent has bound another start of this cell before."""
+    held_since: float | None = None
+    """Since when nobody hears another start of this cell: a parent that holds its own name has bound us."""
     state: UplinkState = UplinkState.IDLE
     link: Link | None = None
     refusal: str = ""
     """What the parent last refused us for; "" when it did not. Shown when a start-up does not get through."""
+    _held_by: int = 0
     _connected: set[Lane] = field(default_factory=set)
     _retry_at: dict[str, float] = field(default_factory=dict)
     """When to do what again: "hello", "attach", "redial 0", "redial 1"."""
@@ -97,10 +102,14 @@ class Uplink:
         if lane is Lane.BULK:
             if self.link is not None:
                 self.link.bulk = None
+                if self.link.has_left:
+                    return self._left("the parent has stopped", now)
             return []
         if self.state is not UplinkState.STOPPED:
             self.state = UplinkState.IDLE
         self._forget("hello")
+        if self.link is not None and self.link.has_left:
+            return self._end("the parent has stopped", now)
         return self._suspect("connection lost", now)
 
     def refused(self, lane: Lane, now: float) -> list[Command]:
@@ -122,10 +131,12 @@ class Uplink:
                 self._forget("attach")
                 self.link.bulk = up(Lane.BULK)
                 return [PeerChanged(self.link.fqcn, PeerState.UP, self.link.instance, "bulk lane attached")]
+            case Beat() if self.link is not None and packet.session == self.link.session:
+                self._hold(self.link, message, now)
             case Reset() if self.link is not None and packet.session == self.link.session:
                 return [*self._suspect("the parent does not know our session", now), *self._greet(now)]
             case Bye():
-                return self._bye(packet.session, message, now)
+                return self._bye(packet, message, now)
             case ByeAck() if self.link is not None and packet.session == self.link.session:
                 self.state = UplinkState.STOPPED
                 self._retry_at.clear()
@@ -177,7 +188,7 @@ class Uplink:
     def _welcome(self, session: int, welcome: Welcome, now: float) -> list[Command]:
         if self.state is not UplinkState.GREETING:
             if self.link is not None and session == self.link.session:
-                self.root = welcome.root  # the parent has learned it, or this repeats the answer to a repeated HELLO
+                self.root = welcome.root or self.root  # the parent has learned it, or repeats itself
             return []
         if problem := self._mismatch(welcome):
             return self._refuse(problem, now)
@@ -195,6 +206,14 @@ class Uplink:
         commands.append(PeerChanged(welcome.fqcn, PeerState.UP, welcome.instance))
         return commands + self._attach(now)
 
+    def _hold(self, parent: Link, beat: Beat, now: float) -> None:
+        """The parent beats only for whom it has bound."""
+        if not beat.vouches or parent.instance == self._held_by:
+            return
+        if self.held_since is None or self.succeeds:
+            self.held_since = now
+        self._held_by = parent.instance
+
     def _mismatch(self, welcome: Welcome) -> str:
         if not VERSION_MIN <= welcome.version <= VERSION_MAX:
             return f"the parent speaks protocol version {welcome.version}, this cell {VERSION_MIN} to {VERSION_MAX}"
@@ -203,8 +222,8 @@ class Uplink:
             return f"the cell at the parent's address is {welcome.fqcn!r}, but {self.fqcn!r} belongs below {expected!r}"
         return ""
 
-    def _bye(self, session: int, bye: Bye, now: float) -> list[Command]:
-        if session and (self.link is None or session != self.link.session):
+    def _bye(self, packet: Packet, bye: Bye, now: float) -> list[Command]:
+        if packet.session and (self.link is None or packet.session != self.link.session):
             return []  # about a link that is no more
         match bye.reason:
             case ByeReason.REPLACED:
@@ -213,11 +232,18 @@ class Uplink:
                 why = f"a newer start of {self.fqcn} holds the name"
                 return [*self._end(why, now), Exit(EXIT_REPLACED, why)]
             case ByeReason.LEAVING:
-                ack = Send(up(Lane.CONTROL), Packet(ByeAck.KIND, encode_header(ByeAck()), session=session))
-                self.state = UplinkState.GREETING  # should the connection outlive the parent's stop, ask again later
-                self._again("hello", now, GREETING_PAUSE, self.config.reconnect_max)
-                return [ack, *self._end(bye.text or "the parent has stopped", now)]
+                if self.link is None or self.link.leave(Lane(packet.lane)):
+                    return self._left(bye.text or "the parent has stopped", now)
+                return []
         return self._refuse(bye.text, now)
+
+    def _left(self, reason: str, now: float) -> list[Command]:
+        """The parent has said BYE on all its lanes, or what is left of them is lost."""
+        session = self.link.session if self.link is not None else 0
+        ack = Send(up(Lane.CONTROL), Packet(ByeAck.KIND, encode_header(ByeAck()), session=session))
+        self.state = UplinkState.GREETING  # should the connection outlive the parent's stop, ask again later
+        self._again("hello", now, GREETING_PAUSE, self.config.reconnect_max)
+        return [ack, *self._end(reason, now)]
 
     def _refuse(self, problem: str, now: float) -> list[Command]:
         """We may not be bound. Try again, rarely: a list may change; the reason is said once."""

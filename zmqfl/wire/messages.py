@@ -9,7 +9,7 @@ the end-to-end header (one of the dataclasses below, a msgpack array in field or
     ATTACH    bulk      child, by timer      session                   one open per link
     ATTACHED  bulk      parent, per ATTACH   session                   one per link
     RESET     as got    nobody               routing id                one per routing id
-    BYE       control   nobody               -                         one per link
+    BYE       control   nobody               -                         one per lane: leaving says it on both
     BYE_ACK   control   nobody               -                         one per BYE
     BEAT      control   nobody               -                         one per link and heartbeat
     REQUEST   by size   origin, DUP set      origin, instance, id      1,024 entries, 8 MiB per origin at the callee
@@ -203,6 +203,8 @@ class Beat:
     number: int
     echo: int = 0
     held: int = 0
+    vouches: int = 0
+    """1: the sender holds its own name, so nobody hears another start of a child that it has bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,10 @@ class Fate(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """Answer to PROBE: per id [id, fate, ms since the handler started]. `uptime` (ms) is this instance's age."""
+    """Answer to PROBE: per id [id, fate, ms since the handler started].
+
+    `uptime`: milliseconds since which no other start of the callee could have run a request.
+    """
 
     KIND: ClassVar[Kind] = Kind.PROBED
     origin: str
@@ -376,7 +381,7 @@ DELIVERY: Mapping[Kind, Delivery] = {
     Kind.ATTACH: Delivery(Lane.BULK, "child, by timer", "session", "one open per link"),
     Kind.ATTACHED: Delivery(Lane.BULK, "parent, per ATTACH", "session", "one per link"),
     Kind.RESET: Delivery(None, "nobody", "routing id", "one per routing id"),
-    Kind.BYE: Delivery(Lane.CONTROL, "nobody", "-", "one per link"),
+    Kind.BYE: Delivery(Lane.CONTROL, "nobody", "-", "one per lane: leaving says it on both"),
     Kind.BYE_ACK: Delivery(Lane.CONTROL, "nobody", "-", "one per BYE"),
     Kind.BEAT: Delivery(Lane.CONTROL, "nobody", "-", "one per link and heartbeat"),
     Kind.REQUEST: Delivery(

@@ -6,11 +6,12 @@ import json
 import sys
 
 from tests.bench.peers.ends import Round, in_turn, in_window, play, serve
-from zmqfl import Cell, Message, RequestHandle
+from zmqfl import Cell, CellConfig, Message, RequestHandle
 
 
 def server(url: str, keys: str | None = None) -> None:
-    with Cell("server", listen=url, keys=keys) as cell:
+    # Replies are kept until a later request confirms them: twice 64 of 64 KiB, which is just above the default.
+    with Cell("server", listen=url, keys=keys, config=CellConfig(reply_bytes=32 * 1024 * 1024)) as cell:
         cell.register_request_cb("bench", "echo", lambda message: message.payload)
         serve([cell.url, keys])
 
