@@ -72,7 +72,9 @@ async def show(supervisor: Supervisor, begin: float) -> int:
         killed = time.monotonic()
         console.print(f"[bold red]kill -9[/] {VICTIM} (pid {pid}) while {len(names) * 4} requests are under way")
         healing = await healed(cell, supervisor, pid)
-        console.print(f"[bold]healed[/] {healing - killed:.1f} s later: {VICTIM} is pid {pid_of(supervisor, VICTIM)} now")
+        console.print(
+            f"[bold]healed[/] {healing - killed:.1f} s later: {VICTIM} is pid {pid_of(supervisor, VICTIM)} now"
+        )
         loud = await storm
         runs = await cell.broadcast(names, CHANNEL, "most runs")
     table(supervisor, names, routes, calm, loud)

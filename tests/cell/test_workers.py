@@ -130,6 +130,50 @@ def test_the_last_worker_to_fall_idle_is_the_first_to_work(make: Pools) -> None:
     assert {run(pool) for _ in range(5)} == {"calls-2"}
 
 
+@pytest.fixture
+def sleepy(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """New threads begin when this is set."""
+    woken = threading.Event()
+
+    class Sleepy(threading.Thread):
+        def run(self) -> None:
+            assert woken.wait(LONG)
+            super().run()
+
+    monkeypatch.setattr(threading, "Thread", Sleepy)
+    return woken
+
+
+def test_one_worker_is_woken_at_a_time_and_wakes_the_next(make: Pools, sleepy: threading.Event) -> None:
+    pool, gates = make(), [Gate(), Gate(), Gate()]
+    assert all(pool.submit(gate) for gate in gates)
+    now = pool.statistics()
+    assert (now.threads, now.queued) == (1, 2)
+    sleepy.set()
+    assert all(gate.begun.wait(LONG) for gate in gates)  # though none has ended
+    for gate in gates:
+        gate.go.set()
+
+
+def test_what_waits_for_a_waking_worker_is_bounded_too(make: Pools, sleepy: threading.Event) -> None:
+    pool, gates = make(queue_bytes=10), [Gate(), Gate(), Gate()]
+    assert all(pool.submit(gate, size=10) for gate in gates)
+    now = pool.statistics()
+    assert (now.threads, now.queued, now.queued_bytes) == (2, 1, 10)  # the third does not fit: another worker begins it
+    for gate in gates:
+        gate.go.set()
+    sleepy.set()
+
+
+def test_stop_waits_for_what_waits_for_a_waking_worker(make: Pools, sleepy: threading.Event) -> None:
+    pool, ran = make(), list[int]()
+    assert all(pool.submit(partial(ran.append, i)) for i in range(5))
+    assert not pool.stop(0)  # nobody is awake yet
+    sleepy.set()
+    assert pool.stop(LONG)
+    assert sorted(ran) == [0, 1, 2, 3, 4]
+
+
 def test_more_than_most_wait_in_the_queue_and_run_in_order(make: Pools) -> None:
     pool = make(most=1)
     gates = occupy(pool)

@@ -20,6 +20,7 @@ from zmqfl.wire.messages import (
     Attached,
     Beat,
     Bye,
+    ByeAck,
     ByeReason,
     Conn,
     Hello,
@@ -348,6 +349,17 @@ def test_bulk__lost__the_link_stays() -> None:
     acceptor = attached()
     assert acceptor.disconnected(BULK, 101.0) == []
     assert acceptor.children["site-1"].lane(Lane.BULK) == (Lane.CONTROL, A)
+
+
+@pytest.mark.parametrize("lost", [BULK, A])
+def test_control__bye_and_the_other_lane_lost__the_child_is_gone(lost: Conn) -> None:
+    acceptor = attached()
+    link = acceptor.children["site-1"]
+    assert not link.leave(Lane.CONTROL)  # what it sent on the bulk lane may be under way
+    ack = Send(A, Packet(ByeAck.KIND, encode_header(ByeAck()), session=1))
+    commands = acceptor.disconnected(lost, 101.0)
+    assert (commands[0], commands[-1]) == (ack, changed(GONE, "it has stopped"))
+    assert (acceptor.children, acceptor.bindings) == ({}, {})
 
 
 def test_candidate__lost__unbound() -> None:

@@ -17,9 +17,10 @@ def test_each_command_has_a_line_in_the_docstring() -> None:
     assert [line.split()[0] for line in table.splitlines() if line] == [cls.__name__ for cls in get_args(Command)]
 
 
-def test_commands_are_frozen() -> None:
+def test_commands_are_records() -> None:
     for cls in get_args(Command):
-        assert vars(cls)["__dataclass_params__"].frozen
+        assert vars(cls)["__dataclass_params__"].unsafe_hash
+        assert "__slots__" in vars(cls)
 
 
 def test_a_call_is_itself_and_knows_its_size() -> None:

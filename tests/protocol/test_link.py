@@ -122,6 +122,20 @@ def test_lanes() -> None:
     assert peer.lane(Lane.BULK) == (Lane.BULK, BULK)
 
 
+def test_a_peer_has_left_when_it_has_said_bye_on_each_lane() -> None:
+    peer = link()
+    assert peer.lanes == [(Lane.CONTROL, CONTROL)]
+    assert peer.leave(Lane.CONTROL)
+    peer = link()
+    peer.bulk = BULK
+    assert peer.lanes == [(Lane.CONTROL, CONTROL), (Lane.BULK, BULK)]
+    assert not peer.leave(Lane.BULK)
+    assert not peer.has_left
+    assert peer.leave(Lane.CONTROL)
+    peer.bind(7, 1000, 43, CONTROL, 101.0)
+    assert not peer.has_left
+
+
 def test_a_beat_each_heartbeat() -> None:
     peer = link()
     assert peer.beat(100.0) == beat(1)

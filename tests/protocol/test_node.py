@@ -105,11 +105,9 @@ class Peer:
         self.numbers = count(1)
 
     def sends(self, message: RoutedMessage, *targets: str, now: float = AT, **more: Any) -> list[Command]:
-        number, bodies = next(self.numbers), more.pop("bodies", ())
+        number, bodies, conn = next(self.numbers), more.pop("bodies", ()), more.pop("conn", self.conn)
         default: dict[str, Any] = {"hops": 16, "route": (message.origin,), "session": self.session, "sequence": number}
-        return self.cell.receive(
-            self.conn, packet(message, *targets, bodies=bodies, **(default | more)), now, self.user
-        )
+        return self.cell.receive(conn, packet(message, *targets, bodies=bodies, **(default | more)), now, self.user)
 
 
 def bind(cell: Node, conn: Conn = A, name: str = "site-1", instance: int = 7, user: str | None = None) -> Peer:
@@ -335,6 +333,15 @@ def test_a_child_says_bye() -> None:
     assert told(cell, A, Bye(ByeReason.LEAVING), peer.session)  # a RESET: it is unbound
 
 
+def test_a_child_says_bye_on_both_lanes() -> None:
+    cell, peer = root()
+    cell.receive(B, packet(Attach(), session=peer.session, lane=Lane.BULK), AT)
+    assert told(cell, A, Bye(ByeReason.LEAVING), peer.session) == []
+    assert calls(peer.sends(request(), "server", conn=B, lane=Lane.BULK))  # it was sent before
+    gone = told(cell, B, Bye(ByeReason.LEAVING), peer.session)
+    assert gone[-1] == PeerChanged("site-1", GONE, 7, "it has stopped")
+
+
 def test_link_messages_that_a_child_has_no_business_to_send_mean_nothing() -> None:
     cell, peer = root()
     for message in (Welcome("x", 1, 1, 1, 1, "", 1), Attached(), Reset()):
@@ -398,7 +405,8 @@ def test_a_cell_vouches_for_its_children_when_its_parent_vouches_for_it() -> Non
     cell, _, _ = relay()
     cell.handle_timeout(AT)
     assert told(cell, PARENT, Beat(1), PARENT_SESSION, AT + 0.1) == []
-    assert told(cell, PARENT, Beat(2, vouches=1), PARENT_SESSION, AT + 0.2) == []
+    (ready,) = told(cell, PARENT, Beat(2, vouches=1), PARENT_SESSION, AT + 0.2)
+    assert ready == PeerChanged("server", PeerState.UP, 90, "this start holds the name")
     assert cell.deadline == AT + 0.2
     assert sent(cell.handle_timeout(AT + 0.2)) == [(A, Beat(2, vouches=1))]
 

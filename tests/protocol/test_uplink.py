@@ -293,6 +293,33 @@ def test_any__bye_replaced__stopped(start: object) -> None:
     assert (uplink.state, uplink.deadline) == (STOPPED, None)
 
 
+def leaving(uplink: Uplink, lane: Lane) -> list[Command]:
+    packet = Packet(Bye.KIND, b"", lane=lane, session=SESSION)
+    return uplink.receive(packet, Bye(ByeReason.LEAVING, "upgrade"), 100.0)
+
+
+@pytest.mark.parametrize("lanes", [(Lane.CONTROL, Lane.BULK), (Lane.BULK, Lane.CONTROL)])
+def test_bound__bye_leaving_on_both_lanes__greeting(lanes: tuple[Lane, Lane]) -> None:
+    uplink = attached()
+    assert leaving(uplink, lanes[0]) == []  # what was sent before on the other lane may be under way
+    assert leaving(uplink, lanes[1]) == [send(ByeAck(), SESSION), changed(GONE, "upgrade")]
+
+
+def test_bound__bye_leaving_and_the_bulk_lane_lost__greeting() -> None:
+    uplink = attached()
+    leaving(uplink, Lane.CONTROL)
+    gone = changed(GONE, "the parent has stopped")
+    assert uplink.disconnected(Lane.BULK, 101.0) == [send(ByeAck(), SESSION), gone]
+    assert uplink.state is GREETING
+
+
+def test_bound__bye_leaving_and_the_control_lane_lost__idle() -> None:
+    uplink = attached()
+    leaving(uplink, Lane.CONTROL)
+    assert uplink.disconnected(Lane.CONTROL, 101.0) == [changed(GONE, "the parent has stopped")]
+    assert (uplink.state, uplink.link) == (IDLE, None)
+
+
 def test_bound__bye_of_a_link_that_is_no_more__bound() -> None:
     uplink = bound()
     assert told(uplink, Bye(ByeReason.LEAVING), session=41) == []

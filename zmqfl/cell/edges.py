@@ -50,9 +50,10 @@ class CellEdges:
 
     def invoke(self, call: Call) -> bool:
         """Run the handler on a worker; False when none can take it."""
-        if call.expects_reply:
+        accepted = self._serving.invoke(call)
+        if accepted and call.expects_reply:
             self._running.add(call)
-        return self._serving.invoke(call)
+        return accepted
 
     def revoke_call(self, call: Call) -> None:
         """Nobody waits for it any more."""
@@ -126,7 +127,8 @@ class CellEdges:
         uplink = self._node.uplink
         if not self._ready or not self._node.neighbours.is_bound:
             return
-        if uplink is None or (uplink.link is not None and uplink.link.bulk is not None):
+        both_lanes = uplink is None or (uplink.link is not None and uplink.link.bulk is not None)
+        if both_lanes and self._node.neighbours.is_holder:
             ready, self._ready = self._ready, []
             for handle in ready:
                 handle._finish(True)

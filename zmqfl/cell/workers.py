@@ -10,6 +10,9 @@ Who waits inside `with blocked():` does not count as running, so a spare takes t
 B call A. When the last one that ran blocks at `cap` threads, the queue is refused too. An accepted job either runs
 or has its `on_refused` called, never both.
 
+One worker is woken at a time, and wakes the next one when it finds more to do: jobs that come together wait for it
+in the queue. Workers that wake together only fight for the interpreter, and the first has often done the work of all.
+
 Each idle worker waits on a lock of its own. The last one to fall idle is the first to be woken, as its caches are
 warm; so those that are not needed stay idle, and end.
 """
@@ -124,6 +127,7 @@ class Workers:
         self._threads: dict[_Worker, threading.Thread] = {}
         self._idle: list[_Worker] = []
         self._blocked = 0
+        self._waking: _Worker | None = None  # was given a job, and has not begun it
         self._queue: deque[_Job] = deque()
         self._queued_bytes = 0
         self._numbers = count(1)
@@ -141,7 +145,10 @@ class Workers:
         """
         entry = _Job(job, size, on_refused)
         with self._lock:
-            return not self._closed and (self._begin(entry) or self._enqueue(entry))
+            if self._closed:
+                return False
+            waits = self._waking is not None and self._enqueue(entry)
+            return waits or self._begin(entry) or self._enqueue(entry)
 
     def drop_queued(self) -> int:
         """Refuse all jobs that have not begun; returns how many."""
@@ -157,6 +164,7 @@ class Workers:
         """
         with self._lock:
             self._closed = True
+            self._begin_queued()
             threads = [thread for thread in self._threads.values() if thread is not threading.current_thread()]
             while self._idle:
                 worker = self._idle.pop()
@@ -201,6 +209,7 @@ class Workers:
     def _work(self, worker: _Worker) -> None:
         _local.worker = worker
         try:
+            self._awake(worker)
             while worker.job is not None:
                 self._run(worker.job.run)
                 worker.job = None  # an idle worker must not keep its last payload alive
@@ -213,6 +222,7 @@ class Workers:
         with self._lock:
             if self._queue and self._running() <= self._most:
                 worker.job = self._dequeue()
+                self._wake_next()
                 return
             if self._closed:
                 return
@@ -225,6 +235,14 @@ class Workers:
                         self._idle.remove(worker)
                         return
                     timeout = -1
+        self._awake(worker)
+
+    def _awake(self, worker: _Worker) -> None:
+        """It begins: another may be woken."""
+        with self._lock:
+            if self._waking is worker:
+                self._waking = None
+            self._wake_next()
 
     def _leave(self, worker: _Worker) -> None:
         with self._lock:
@@ -255,6 +273,7 @@ class Workers:
         if self._idle:
             worker = self._idle.pop()
             worker.job = job
+            self._waking = worker
             worker.wake.release()
             return True
         return len(self._threads) < self._cap and self._start(job)
@@ -270,8 +289,14 @@ class Workers:
             _log.warning("%s has %d threads and gets no more: %s", self.name, len(self._threads), error)
             return False
         self._threads[worker] = thread
+        self._waking = worker
         self._peak = max(self._peak, len(self._threads))
         return True
+
+    def _wake_next(self) -> None:
+        """One more worker, if work waits and nobody is about to take it."""
+        if self._queue and self._waking is None and self._begin(self._queue[0]):
+            self._dequeue()
 
     def _enqueue(self, job: _Job) -> bool:
         full = len(self._queue) >= MAX_QUEUED or self._queued_bytes + job.size > self._queue_bytes
@@ -288,9 +313,12 @@ class Workers:
 
     def _advance(self) -> list[_Job]:
         """Begin what may run by now; returns the jobs that nobody would ever come for."""
+        self._begin_queued()
+        return self._clear() if self._running() == 0 else []
+
+    def _begin_queued(self) -> None:
         while self._queue and self._begin(self._queue[0]):
             self._dequeue()
-        return self._clear() if self._running() == 0 else []
 
     def _clear(self) -> list[_Job]:
         jobs = list(self._queue)

@@ -22,6 +22,7 @@ from typing import Any
 
 from zmqfl.errors import CellReturnCode
 from zmqfl.wire.messages import NO_DEADLINE, Buffer, Conn, Lane, Packet, Return, RoutedMessage
+from zmqfl.wire.record import record
 
 
 class PeerState(StrEnum):
@@ -62,7 +63,7 @@ class Call:
         return sum(len(body) for body in self.bodies)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """How one target of a request ended."""
 
@@ -73,7 +74,7 @@ class Outcome:
     bodies: tuple[Buffer, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Post:
     """Route `message` to `targets`. The node turns it into `Send`, or gives it back where there is no way."""
 
@@ -84,21 +85,21 @@ class Post:
     remaining: int = NO_DEADLINE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Deliver:
     """This message is for this cell."""
 
     packet: Packet
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GiveBack:
     """A request or probe of this cell's own found no way."""
 
     message: Return
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Send:
     """Hand `packet` to connection `conn`. What does not fit the budget comes back by `Node.undeliverable`."""
 
@@ -106,21 +107,21 @@ class Send:
     packet: Packet
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Invoke:
     """Run the handler for `call` on a worker. Call `Node.reply` with the same object when it has ended."""
 
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Revoke:
     """Nobody waits for `call` any more."""
 
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finish:
     """Request `id` has ended at `target`. Comes exactly once per request and target."""
 
@@ -129,7 +130,7 @@ class Finish:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PeerChanged:
     """A neighbour changed its state. `instance` is the one that this is about."""
 
@@ -141,21 +142,21 @@ class PeerChanged:
     """Gone, but another start of the same name takes over: what stands behind it may still be there."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Redial:
     """Disconnect and connect the lane again."""
 
     lane: Lane
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hangup:
     """The connection is replaced or refused."""
 
     conn: Conn
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Exit:
     """End the process with this status; a launcher does not restart status 75."""
 
@@ -171,7 +172,7 @@ class Level(IntEnum):
     WARNING = 30
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Note:
     """One line for the log."""
 

@@ -319,6 +319,8 @@ class Node:
             self.fences.reset(link.fqcn, message.fence)  # the pinned parent's clock may have stepped back
         if self.neighbours.is_holder and not was_holder:
             self.acceptor.vouch(now)
+            if link is not None:  # news for who waits until this cell is ready
+                commands.append(PeerChanged(link.fqcn, PeerState.UP, link.instance, "this start holds the name"))
         if self.neighbours.root != root:
             commands += self._learn_root()
         return commands

@@ -27,9 +27,11 @@ with their defaults. Times are relative, in milliseconds. `docs/protocol.md` say
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum, IntFlag
 from typing import Any, ClassVar
+
+from zmqfl.wire.record import record
 
 Buffer = bytes | bytearray | memoryview
 Conn = tuple[Any, ...]
@@ -91,7 +93,7 @@ class Lane(IntEnum):
     BULK = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Packet:
     """One message on one link: frame 1 decoded, frame 2 and the bodies as they are."""
 
@@ -116,7 +118,7 @@ class Packet:
         return len(self.header) + sum(len(body) for body in self.bodies)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hello:
     """A child asks to be bound. `token` is the fence token it holds, 0 after a fresh start."""
 
@@ -129,7 +131,7 @@ class Hello:
     features: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Welcome:
     """The parent binds the child; the packet carries the link session. `fence` is the parent's own token."""
 
@@ -147,21 +149,21 @@ class Welcome:
     """1: another start of the child was bound here before, so its children may be about to come back to it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attach:
     """The child adds its bulk connection to the session in the packet."""
 
     KIND: ClassVar[Kind] = Kind.ATTACH
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attached:
     """The bulk connection is bound."""
 
     KIND: ClassVar[Kind] = Kind.ATTACHED
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reset:
     """The session in the packet is not known here: say HELLO again."""
 
@@ -179,7 +181,7 @@ class ByeReason(IntEnum):
     """You may not be bound; the text says why. Try again later."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bye:
     """The link ends here."""
 
@@ -188,14 +190,14 @@ class Bye:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ByeAck:
     """The BYE was read; nothing more will come."""
 
     KIND: ClassVar[Kind] = Kind.BYE_ACK
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Beat:
     """The reactor of the sender is alive. `echo` is the last number heard, held for `held` ms: the round trip."""
 
@@ -207,7 +209,7 @@ class Beat:
     """1: the sender holds its own name, so nobody hears another start of a child that it has bound."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """Run the handler of (channel, topic) at most once per (origin, instance, id)."""
 
@@ -232,7 +234,7 @@ class Request:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reply:
     """How the request (to_instance, id) ended at `origin`."""
 
@@ -249,7 +251,7 @@ class Reply:
     headers: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fire:
     """Run the handler; nobody waits. May be lost."""
 
@@ -266,7 +268,7 @@ class Fire:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Probe:
     """The origin still waits for these requests: what became of them?"""
 
@@ -292,7 +294,7 @@ class Fate(IntEnum):
     """It may have arrived: its entry would be dropped by now."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Probed:
     """Answer to PROBE: per id [id, fate, ms since the handler started].
 
@@ -309,7 +311,7 @@ class Probed:
     fates: list[list[int]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cancel:
     """The origin no longer waits for request `id`."""
 
@@ -333,7 +335,7 @@ class ReturnReason(IntEnum):
     """The kind is unknown here."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Return:
     """A message came back: `origin` could not pass (kind, id, attempt) on to `targets`."""
 
@@ -364,7 +366,7 @@ CLASSES: Mapping[int, type[Message]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Delivery:
     """One row of the table in the module docstring."""
 
