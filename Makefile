@@ -22,7 +22,7 @@ check: $(READY) ## format, lint, types, floors
 	@$(BIN)/lint-imports
 
 soak: $(READY) ## all tests, the long ones too, with thousands of seeds
-	@ZMQFL_SEEDS=$${ZMQFL_SEEDS:-5000} $(BIN)/pytest -q --timeout 3600 -o faulthandler_timeout=3700
+	@ZMQFL_SEEDS=$${ZMQFL_SEEDS:-1000} $(BIN)/pytest -q --timeout 3600 -o faulthandler_timeout=3700
 
 bench: $(READY) .venv-bench/.ready .venv-flare/.ready ## measure beside peers, and write docs/benchmarks.md
 	@$(BIN)/python -m tests.bench

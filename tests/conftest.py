@@ -120,8 +120,8 @@ def end_processes(leaked: dict[object, str]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    seeds = int(os.environ.get("ZMQFL_SEEDS", "200"))
-    parser.addoption("--seeds", type=int, default=seeds, help="runs of each seeded test (ZMQFL_SEEDS; default 200)")
+    seeds = int(os.environ.get("ZMQFL_SEEDS", "60"))
+    parser.addoption("--seeds", type=int, default=seeds, help="runs of each seeded test (ZMQFL_SEEDS; default 60)")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from zmqfl.config import CellConfig
-from zmqfl.errors import KeyFileError, TopologyError, UsageError
+from zmqfl.errors import KeyFileError, TopologyError, UsageError, UserError
 from zmqfl.launch.plan import Plan, check_keys, make_plan
 from zmqfl.launch.spec import Listener, Resources, Restart, SiteSpec, public_key, secret_key
 from zmqfl.topology import Topology, load
@@ -175,6 +175,35 @@ def test_a_socket_path_must_fit(tmp_path: Path) -> None:
 def test_the_run_folder_must_be_absolute() -> None:
     with pytest.raises(UsageError, match="the run folder 'run' is relative"):
         make_plan(load(TOPOLOGIES / "pair.yaml"), Path("run"))
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, FULL)
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_the_command_line_comes_in_at_the_first_site_of_this_machine(tmp_path: Path) -> None:
+    pair = make_plan(load(TOPOLOGIES / "pair.yaml"), RUN)
+    assert pair.door == ("server", "ipc:///run/fl/server.sock")  # where its children come in, too
+    tree = make_plan(load(TOPOLOGIES / "relay-tree.yaml"), RUN)
+    assert tree.site("server").listen == (Listener("tcp://127.0.0.1:*"), Listener("ipc:///run/fl/server.sock"))
+    assert tree.door == ("server", "ipc:///run/fl/server.sock")
+    silo = "sites: {server: {host: far, listen: [{bind: 'tcp://0.0.0.0:1'}]}, a: {parent: server, count: 2}}"
+    far = plan_of(tmp_path, "security: {keys: k}\n" + KEYS.split("security")[0] + silo)
+    assert far.door == ("a-1", "ipc:///run/fl/a-1.sock")
+    assert [spec.listen for spec in far.local] == [(Listener("ipc:///run/fl/a-1.sock"),), ()]
+    assert make_plan(load(TOPOLOGIES / "hospitals.yaml", environ={}), RUN).door == ("", "")
+
+
+def test_only_some_of_the_sites_and_those_above() -> None:
+    tree = make_plan(load(TOPOLOGIES / "relay-tree.yaml"), RUN)
+    assert tree.only([]) == tree
+    some = tree.only(["site-a", "region-b.site-b-2"])
+    names = ["server", "region-a", "region-b", "region-a.site-a-1", "region-a.site-a-2", "region-b.site-b-2"]
+    assert [spec.fqcn for spec in some.sites] == names
+    assert some.site("region-b").children == ("region-b.site-b-2",)  # the key of the other one is not made
+    with pytest.raises(UserError, match="has no site 'site-c'; did you mean 'site-"):
+        tree.only(["site-c"])
 
 
 def test_an_unknown_site_is_a_key_error() -> None:

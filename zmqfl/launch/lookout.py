@@ -93,10 +93,13 @@ class Lookout:
             yield f"  {site.spec.fqcn} ({state}):"
             yield from (f"    {line}" for line in last_lines(Path(site.spec.log), SHOWN))
 
-    def tell_parent(self, site: Supervised) -> None:
-        """Its process has ended: whatever waits for it fails now, and not after `dead_after`."""
+    def tell_parent(self, site: Supervised, restarts: bool) -> None:
+        """Its process has ended: whatever waits for it fails now, and not after `dead_after`.
+
+        `restarts`: it will be started again, so what stands behind it may still wait for it.
+        """
         if self.cell is not None and site.spec.parent and site.instance:
-            payload = {"fqcn": site.spec.fqcn, "instance": site.instance}
+            payload = {"fqcn": site.spec.fqcn, "instance": site.instance, "restarts": restarts}
             self.cell.fire(site.spec.parent, CHANNEL, "child_exited", payload)
 
     async def close(self) -> None:

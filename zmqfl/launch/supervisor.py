@@ -59,6 +59,7 @@ class Supervisor:
         self._told = 0.0
         """When it was told to stop."""
         self._is_dirty = False
+        self._has_bug = False
         self._lookout = Lookout(plan, self.sites)
 
     async def run(self, wait: float, on_up: Callable[[], object], on_begin: Callable[[], object] = lambda: None) -> int:
@@ -141,7 +142,7 @@ class Supervisor:
         orders = await asyncio.start_unix_server(self._order, run_state.orders_socket(self.run_dir))
         self._write_state()
         for site in self.sites.values():
-            site.life = asyncio.create_task(self._keep(site))
+            self._begin(site)
         try:
             if wait:
                 await self._come_up(wait)
@@ -158,6 +159,16 @@ class Supervisor:
             await self._lookout.close()
 
     # -- the life of a site --------------------------------------------------------------------------------------------
+
+    def _begin(self, site: Supervised) -> None:
+        site.life = asyncio.create_task(self._keep(site))
+        site.life.add_done_callback(self._life_ended)
+
+    def _life_ended(self, life: asyncio.Task[None]) -> None:
+        if not life.cancelled() and (error := life.exception()) is not None:
+            log.error("a site is not supervised any more because of a bug in zmqfl", exc_info=error)
+            self._has_bug = True
+            self._stop.set()
 
     async def _keep(self, site: Supervised) -> None:
         """Start it, and start it again, until it has ended for good."""
@@ -187,7 +198,7 @@ class Supervisor:
             )
             site.in_a_row += 1
             if status:
-                self._tell_parent(site, isinstance(pause, float))
+                self._lookout.tell_parent(site, isinstance(pause, float))
         self._set(site, pause)
         log.info("%s: %s", site.spec.fqcn, pause)
         is_last = all(each.life and each.life.done() for each in self.sites.values() if each is not site)
@@ -269,7 +280,10 @@ class Supervisor:
 
     def _status(self) -> int:
         """Stopped on purpose is a success, and so is a root that is done."""
-        return int(any(not site.spec.parent and site.status in ("failed", "replaced") for site in self.sites.values()))
+        return int(
+            self._has_bug
+            or any(not site.spec.parent and site.status in ("failed", "replaced") for site in self.sites.values())
+        )
 
     # -- orders and state ----------------------------------------------------------------------------------------------
 
@@ -300,7 +314,7 @@ class Supervisor:
                 for site in sites:
                     if site.life is None or site.life.done():
                         site.wanted, site.restarts, site.in_a_row = True, 0, 0
-                        site.life = asyncio.create_task(self._keep(site))
+                        self._begin(site)
             case other:
                 return f"there is no order {other!r}"
         return ""
