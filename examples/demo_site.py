@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter, deque
+from functools import partial
 from typing import Any
 
 from zmqfl import Cell, Message
@@ -28,6 +29,10 @@ def work(message: Message) -> bytes:
     return bytes(body)
 
 
+def count_end(ends: Counter[int], number: int, handle: object) -> None:
+    ends[number] += 1
+
+
 def load(message: Message, cell: Cell) -> dict[str, Any]:
     """Ask the targets in turn for some seconds, `at_once` requests under way; then say how each of them ended."""
     targets, seconds, at_once = message.payload
@@ -43,7 +48,7 @@ def load(message: Message, cell: Cell) -> dict[str, Any]:
             target, size = targets[sent % len(targets)], SIZES[sent // len(targets) % 2]
             content = (f"{cell.fqcn} {message.req_id} {sent}", bytes(size))
             handle = cell.request(target, CHANNEL, "work", content, WHILE_A_RELAY_RESTARTS)
-            handle.add_done_callback(lambda _, number=sent: ends.update([number]))
+            handle.add_done_callback(partial(count_end, ends, sent))
             waiting.append((time.monotonic(), handle))
             sent += 1
             continue
