@@ -95,7 +95,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("join tcp://127.0.0.1:1 --name a --listen nowhere", "listen: 'nowhere' is no address; write tcp://HOST:PORT"),
     ("run nowhere.json", "nowhere.json: cannot be read: No such file or directory; `zmqfl up --dry-run` shows specs"),
     ("run no-json.json", "no-json.json: is not JSON: "),
-    ("run spec.json", "spec.json: federation: is missing; let `zmqfl up` or `zmqfl kit` write it"),
+    ("run spec.json", "spec.json: federation: is missing; let `zmqfl up` write it"),
     # asking
     ("logs --since yesterday -t fl", "--since: 'yesterday' is no time; write 30s, 10m, 2h or 2026-01-31T12:00:00"),
 ]  # fmt: skip

@@ -61,7 +61,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (spec.config, spec.listen, spec.env, spec.resources) == (CellConfig(), (), {}, Resources())
 
 
-REMEDY = "let `zmqfl up` or `zmqfl kit` write it"
+REMEDY = "let `zmqfl up` write it"
 CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"fqnc": "x"}, "f.json: fqnc: unknown key; did you mean 'fqcn'?"),
     ({"zzz": "x"}, f"f.json: zzz: unknown key; {REMEDY}"),

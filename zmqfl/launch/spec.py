@@ -131,7 +131,7 @@ class SiteSpec:
     @classmethod
     def from_json(cls, text: str, file: str = "") -> SiteSpec:
         """Read what `to_json` wrote; `file` is for messages. Raises `TopologyError` for anything else."""
-        remedy = "let `zmqfl up` or `zmqfl kit` write it"
+        remedy = "let `zmqfl up` write it"
         try:
             spec: SiteSpec = _read(cls, json.loads(text), "")
             return spec
