@@ -277,31 +277,32 @@ def test_an_attach_to_a_suspected_link_is_reset() -> None:
     assert attach(acceptor) == [send(BULK, Reset(), 1, Lane.BULK)]
 
 
-def test_unbound__anything_else__one_reset_per_connection() -> None:
+def test_unbound__anything_else__one_reset_per_connection_and_heartbeat() -> None:
     acceptor = fresh()
     packet = Packet(Kind.REQUEST, b"", lane=Lane.BULK, session=9)
-    assert acceptor.reset(A, packet) == [send(A, Reset(), 9, Lane.BULK)]
-    assert acceptor.reset(A, packet) == []
-    assert acceptor.reset(B, packet) == [send(B, Reset(), 9, Lane.BULK)]
-    assert acceptor.counters == {"unbound": 3}
-    acceptor.disconnected(A, 100.0)
-    assert acceptor.reset(A, packet) == [send(A, Reset(), 9, Lane.BULK)]
+    assert acceptor.reset(A, packet, 100.0) == [send(A, Reset(), 9, Lane.BULK)]
+    assert acceptor.reset(A, packet, 100.9) == []
+    assert acceptor.reset(B, packet, 100.9) == [send(B, Reset(), 9, Lane.BULK)]
+    assert acceptor.reset(A, packet, 101.0) == [send(A, Reset(), 9, Lane.BULK)]
+    assert acceptor.counters == {"unbound": 4}
+    acceptor.disconnected(A, 101.0)
+    assert acceptor.reset(A, packet, 101.0) == [send(A, Reset(), 9, Lane.BULK)]
 
 
 def test_a_connection_that_was_bound_since_gets_another_reset() -> None:
     acceptor = fresh()
-    acceptor.reset(A, Packet(Kind.BEAT, b"", session=9))  # a message of the old session came first
+    acceptor.reset(A, Packet(Kind.BEAT, b"", session=9), 100.0)  # a message of the old session came first
     bound(acceptor)
     greet(acceptor, B, instance=7, token=WALL + 1)  # what is left of a dead connection of the same start
     confirm(acceptor, B, session=2)
-    assert acceptor.reset(A, Packet(Kind.BEAT, b"", session=1)) == [send(A, Reset(), 1)]
+    assert acceptor.reset(A, Packet(Kind.BEAT, b"", session=1), 100.0) == [send(A, Reset(), 1)]
 
 
 def test_resets_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_RESETS", 2)
     acceptor = fresh()
     packet = Packet(Kind.BEAT, b"", session=9)
-    assert [len(acceptor.reset(conn, packet)) for conn in (A, B, C, C, A)] == [1, 1, 1, 0, 1]
+    assert [len(acceptor.reset(conn, packet, 100.0)) for conn in (A, B, C, C, A)] == [1, 1, 1, 0, 1]
 
 
 def test_candidates_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def calls(commands: list[Command]) -> list[Call]:
 @pytest.mark.parametrize(
     "message", [Beat(1), Bye(1), request(), Welcome("x", 1, 1, 1, 1, "", 1), Fire("x", 1, 2, 3, "", "", 0, [])]
 )
-def test_a_stranger_gets_one_reset_per_connection(message: Message) -> None:
+def test_a_stranger_gets_a_reset_per_connection(message: Message) -> None:
     cell = node()
     strange = packet(message, "server", session=9, sequence=1)
     assert sent(cell.receive(A, strange, AT)) == [(A, Reset())]

@@ -135,7 +135,7 @@ def dealer(reactor: Reactor) -> Iterator[zmq.Socket[bytes]]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     dealer = context.socket(zmq.DEALER)
     dealer.linger = 0
-    dealer.connect(str(reactor.listeners[0].endpoint))
+    dealer.connect(str(reactor.ports.listeners[0].endpoint))
     yield dealer
     dealer.close()
     context.term()
@@ -250,7 +250,7 @@ def test_one_that_was_never_started_is_stopped_as_well(node: ToldNode, edges: To
 
 
 def test_what_cannot_be_opened_leaves_nothing(node: ToldNode, edges: ToldEdges, reactor: Reactor) -> None:
-    taken = reactor.listeners[0].endpoint
+    taken = reactor.ports.listeners[0].endpoint
     with pytest.raises(UserError, match="taken"):
         make(node, edges, listen=[ANY, taken])
     with pytest.raises(UserError, match="key of the parent"):
@@ -373,13 +373,13 @@ def test_what_a_connection_does_not_take_waits_and_what_exceeds_the_budget_is_gi
     while not given_back.is_set():  # the child reads nothing
         run(reactor, Send(conn, packet(body)))
         sent += 1
-        assert reactor.budget.used <= CONFIG.send_budget
-    assert len(reactor.listeners[0].outboxes[conn]) == 2  # and a third one does not fit
+        assert reactor.ports.budget.used <= CONFIG.send_budget
+    assert len(reactor.ports.listeners[0].outboxes[conn]) == 2  # and a third one does not fit
     for _ in range(sent - 1):
         assert dealer.poll(round(LONG * 1000))
         assert len(dealer.recv_multipart()[2]) == len(body)
     run(reactor)
-    assert reactor.budget.used == 0
+    assert reactor.ports.budget.used == 0
     run(reactor, Send(conn, packet(b"again")))
     assert dealer.recv_multipart()[2] == b"again"
 
@@ -395,7 +395,7 @@ def test_a_lost_connection_is_told_and_its_queue_dropped(
     dealer.close()
     assert node.next("disconnected")[0] == conn
     run(reactor)
-    assert reactor.budget.used == 0
+    assert reactor.ports.budget.used == 0
     run(reactor, Send(conn, packet(b"too late")))
     assert node.next("disconnected")[0] == conn
 
@@ -407,8 +407,8 @@ def test_a_hangup_drops_what_waits(reactor: Reactor, node: ToldNode, dealer: zmq
     while not given_back.is_set():
         run(reactor, Send(conn, packet(bytes(1_000_000))))
     run(reactor, Hangup(conn))
-    assert reactor.budget.used == 0
-    assert conn not in reactor.listeners[0].outboxes
+    assert reactor.ports.budget.used == 0
+    assert conn not in reactor.ports.listeners[0].outboxes
 
 
 # -------------------------------------------------------------------------------------------------------------- lanes
@@ -437,7 +437,7 @@ def test_keys_that_are_allowed_later_are_let_in(node: ToldNode, edges: ToldEdges
     server, site = zmq.curve_keypair(), zmq.curve_keypair()
     reactor = make(node, edges, keys=Keys("server", *server))
     reactor.start()
-    url = reactor.listeners[0].endpoint
+    url = reactor.ports.listeners[0].endpoint
     child_node = ToldNode()
     child = make(child_node, edges, listen=[], parent=url, keys=Keys("site-1", *site, parent_public=server[0]))
     child.start()

@@ -341,12 +341,12 @@ class Cell(FlareNames):
     @property
     def urls(self) -> list[str]:
         """Where it listens, with the real port."""
-        return [str(listener.endpoint) for listener in self._reactor.listeners]
+        return [str(listener.endpoint) for listener in self._reactor.ports.listeners]
 
     @property
     def url(self) -> str:
         """The first of `urls`. Raises `UserError` for a cell that does not listen."""
-        if not self._reactor.listeners:
+        if not self._reactor.ports.listeners:
             raise UserError(f"cell {self.fqcn} does not listen", remedy="give it `listen`")
         return self.urls[0]
 

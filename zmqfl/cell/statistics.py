@@ -70,11 +70,11 @@ def collect(reactor: Reactor, workers: WorkersStatistics, now: float) -> CellSta
     counters: Counter[str] = Counter()
     for part in (reactor, node, node.transit, node.acceptor, node.requester, node.responder):
         counters.update(part.counters)
-    for listener in reactor.listeners:
+    for listener in reactor.ports.listeners:
         counters["failed_handshakes"] += listener.failed_handshakes
         counters["lost_connections"] += listener.lost_connections
     return CellStatistics(
         node.fqcn, node.instance, node.fence, node.neighbours.is_bound, links,
         node.requester.open, node.responder.running, node.requester.retained,
-        reactor.budget.used, reactor.budget.peak, MappingProxyType(dict(counters)), workers,
+        reactor.ports.budget.used, reactor.ports.budget.peak, MappingProxyType(dict(counters)), workers,
     )  # fmt: skip

@@ -5,7 +5,7 @@
     unbound     HELLO, not acceptable            unbound   BYE refused, or BYE replaced for an older start
     candidate   anything with that session       control   the child is up; an older start gets BYE replaced
     unbound     ATTACH, session and key known    bulk      ATTACHED (and its candidate is bound)
-    unbound     anything else                    unbound   one RESET per connection, counted
+    unbound     anything else                    unbound   a RESET, one per connection and heartbeat; counted
     control     the same HELLO again             control   the same WELCOME
     both        BYE on each lane                 unbound   BYE_ACK; the child is gone
     any         lost                             unbound   control: the child is suspected
@@ -50,7 +50,7 @@ from zmqfl.wire.messages import (
 )
 
 MOST_RESETS = 4096
-"""Connections remembered as having got their RESET; a forgotten one may get another."""
+"""Connections remembered as having got a RESET; a forgotten one may get another at once."""
 MOST_CANDIDATES = 1024
 """WELCOMEs that wait for their first answer; the oldest is dropped, its child says HELLO again."""
 MOST_STARTS = 8
@@ -90,7 +90,7 @@ class Acceptor:
         self._sessions = sessions
         self._users: dict[str, str | None] = {}
         self._starts: dict[str, dict[int, int]] = {}
-        self._resets: dict[Conn, None] = {}
+        self._resets: dict[Conn, float] = {}
         self._candidates: dict[Conn, _Candidate] = {}
         self._next: float | None = None
 
@@ -123,12 +123,12 @@ class Acceptor:
             return []
         return self._bind(candidate, now)
 
-    def reset(self, conn: Conn, packet: Packet) -> list[Command]:
+    def reset(self, conn: Conn, packet: Packet, now: float) -> list[Command]:
         """Something else than a greeting from a connection that is not bound."""
         self.counters["unbound"] += 1
-        if conn in self._resets:
+        if now < self._resets.get(conn, 0.0):
             return []
-        self._resets[conn] = None
+        self._resets[conn] = now + self._config.heartbeat
         if len(self._resets) > MOST_RESETS:
             del self._resets[next(iter(self._resets))]
         return [_reset(conn, Lane(packet.lane), packet.session)]

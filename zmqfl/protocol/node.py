@@ -7,7 +7,7 @@
 
 What a message goes through, in this order:
 
-    1  the connection is bound?           else only HELLO and ATTACH; one RESET
+    1  the connection is bound?           else only HELLO and ATTACH; a RESET, not too often
     2  its session is that of the link?   else dropped: the leftovers of a connection that was replaced
        its number was not seen?           else dropped: something repeats messages
     3  between neighbours?                uplink or acceptor
@@ -294,7 +294,7 @@ class Node:
             if conn[0] == "up":
                 self.counters["unbound"] += 1
                 return []
-            return self.acceptor.reset(conn, packet)
+            return self.acceptor.reset(conn, packet, now)
         message = decode_header(packet.kind, packet.header)
         assert isinstance(message, Hello | Attach)
         if self.responder.closed:

@@ -45,27 +45,15 @@ from zmqfl.protocol.commands import (
     Send,
 )
 from zmqfl.protocol.node import Node
-from zmqfl.transport.authentication import (
-    CURVE,
-    LOOPBACK,
-    SAME_USER,
-    TRUSTED,
-    CurvePolicy,
-    LoopbackPolicy,
-    SameUserPolicy,
-    TrustedPolicy,
-    ZapAnswerer,
-)
 from zmqfl.transport.dialer import Dialer
 from zmqfl.transport.endpoint import Endpoint
 from zmqfl.transport.frames import COPIED, recv_frames
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.listener import Listener
-from zmqfl.transport.outbox import ByteBudget
-from zmqfl.transport.sockets import open_context
+from zmqfl.transport.ports import TERM_WATCHDOG, Ports
 from zmqfl.transport.wakeup import Wakeup
 from zmqfl.wire.codec import decode_packet, encode_packet
-from zmqfl.wire.messages import Buffer, Conn, Lane, Packet
+from zmqfl.wire.messages import Buffer, Conn, Packet
 
 log = logging.getLogger("zmqfl.transport")
 
@@ -77,8 +65,6 @@ FULL_PAUSE: Final = 0.002
 """Seconds until a full connection of a ROUTER is tried again: it cannot be polled for a single peer."""
 LINGER: Final = 1.0
 """Seconds that libzmq gets at the end to hand what it has to the kernel."""
-TERM_WATCHDOG: Final = 5.0
-"""Seconds after which a context that does not terminate is reported and left behind."""
 
 
 class Edges(Protocol):
@@ -123,9 +109,6 @@ class Reactor:
     ) -> None:
         self.node = node
         self.counters: Counter[str] = Counter()
-        self.budget = ByteBudget(config.send_budget)
-        self.listeners: list[Listener] = []
-        self.dialers: dict[Lane, Dialer] = {}
         self._edges = edges
         self._clock = clock
         self._inbox: deque[Callable[[float], list[Command]]] = deque()
@@ -134,21 +117,15 @@ class Reactor:
         self._door = threading.Lock()
         self._closed = False
         self._ended = False
-        self._blocked: set[Conn] = set()
         self._more = False
         self._complained: set[Conn] = set()
         self._turn = 0
         self._pid = os.getpid()
-        self._context = open_context(config)
-        self._curve = CurvePolicy(keys.allowed if keys is not None else {})
         try:
-            self._zap = self._open_zap(keys)
-            self._open(config, listen, parent, keys, trusted_network)
+            self.ports = Ports(config, listen, parent, keys, trusted_network, self._wakeup.fd)
         except BaseException:
-            self._close_sockets(linger=0)
+            self._wakeup.close()
             raise
-        self._poller = zmq.Poller()
-        self._register()
         self._thread = threading.Thread(target=self._run, name=f"zmqfl:{node.fqcn}", daemon=True)
 
     # -- other threads -------------------------------------------------------------------------------------------
@@ -188,7 +165,7 @@ class Reactor:
         names = dict(allowed)
 
         def act(now: float) -> list[Command]:
-            self._curve.replace(names)
+            self.ports.curve.replace(names)
             return self.node.set_allowed(names, now)
 
         self.submit(act)
@@ -202,52 +179,10 @@ class Reactor:
             self._inbox.append(self._end)
         self._wakeup.set()
         if not self.is_started:
-            self._close_sockets(linger=0)
+            self._close(linger=0)
             return True
         self._thread.join(timeout + LINGER + 1)
         return not self._thread.is_alive()
-
-    # -- set-up ----------------------------------------------------------------------------------------------------
-
-    def _open_zap(self, keys: Keys | None) -> ZapAnswerer:
-        zap = ZapAnswerer(self._context)
-        zap.add_domain(CURVE, self._curve)
-        zap.add_domain(SAME_USER, SameUserPolicy())
-        zap.add_domain(LOOPBACK, LoopbackPolicy())
-        zap.add_domain(TRUSTED, TrustedPolicy())
-        if keys is not None:
-            try:
-                zap.self_test()
-            except BaseException:
-                zap.close()
-                raise
-        return zap
-
-    def _open(
-        self,
-        config: CellConfig,
-        listen: list[Endpoint],
-        parent: Endpoint | None,
-        keys: Keys | None,
-        trusted_network: bool,
-    ) -> None:
-        for index, endpoint in enumerate(listen):
-            own = None if endpoint.is_ipc else keys  # over ipc the kernel proves the user
-            self.listeners.append(Listener(self._context, endpoint, index, config, own, self.budget, trusted_network))
-        if parent is not None:
-            own = None if parent.is_ipc else keys
-            for lane in Lane:
-                self.dialers[lane] = Dialer(self._context, parent, lane, config, own, self.budget)
-
-    def _ports(self) -> list[Listener | Dialer]:
-        return [*self.dialers.values(), *self.listeners]
-
-    def _register(self) -> None:
-        self._poller.register(self._wakeup.fd, zmq.POLLIN)
-        self._poller.register(self._zap.socket, zmq.POLLIN)
-        for port in self._ports():
-            self._poller.register(port.socket, zmq.POLLIN)
-            self._poller.register(port.monitor.socket, zmq.POLLIN)
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
@@ -264,15 +199,15 @@ class Reactor:
                 with contextlib.suppress(Exception):
                     self._inbox.popleft()(self._clock())
             self._edges.reactor_ended()
-            self._close_sockets(LINGER)
+            self._close(LINGER)
 
     def _pass(self) -> None:
-        ready = {item for item, _ in self._poller.poll(self._patience())}
+        ready = self.ports.poll(self._patience())
         now = self._clock()
         self._wakeup.clear()
         self._monitors(ready, now)
-        if self._zap.socket in ready:
-            self._zap.handle()
+        if self.ports.zap.socket in ready:
+            self.ports.zap.handle()
         self._submissions()
         self._receive(ready, now)
         self._deadlines()
@@ -283,16 +218,16 @@ class Reactor:
         """Milliseconds to wait for something to happen."""
         if self._more or self._inbox:
             return 0
-        times = [listener.deadline for listener in self.listeners]
+        times = [listener.deadline for listener in self.ports.listeners]
         times.append(self.node.deadline)
         now = self._clock()
-        if any(conn[0] == "in" for conn in self._blocked):
+        if self.ports.is_full:
             times.append(now + FULL_PAUSE)
         first = min((time for time in times if time is not None), default=now + 60)
         return max(0, min(60_000, int((first - now) * 1000) + 1))
 
     def _monitors(self, ready: set[object], now: float) -> None:
-        for dialer in self.dialers.values():
+        for dialer in self.ports.dialers.values():
             if dialer.monitor.socket not in ready:
                 continue
             for event in dialer.events():
@@ -303,7 +238,7 @@ class Reactor:
                     self._obey(self.node.disconnected(dialer.conn, now), now)
                 else:
                     self._obey(self.node.refused(dialer.lane, now), now)
-        for listener in self.listeners:
+        for listener in self.ports.listeners:
             if listener.monitor.socket in ready:
                 listener.drain(now)
             if listener.is_touch_due(now):
@@ -311,7 +246,7 @@ class Reactor:
 
     def _receive(self, ready: set[object], now: float) -> None:
         """The sockets in turn, a message each, until they are empty or this pass has had enough."""
-        ports = [port for port in self._ports() if self._more or port.socket in ready]
+        ports = [port for port in self.ports.all() if self._more or port.socket in ready]
         self._turn += 1
         ports = ports[self._turn % len(ports) :] + ports[: self._turn % len(ports)] if ports else []
         messages = size = 0
@@ -402,8 +337,8 @@ class Reactor:
                 case Hangup():
                     self._forget(command.conn)
                 case Redial():
-                    self._forget(self.dialers[command.lane].conn)
-                    self.dialers[command.lane].redial()
+                    self._forget(self.ports.dialers[command.lane].conn)
+                    self.ports.dialers[command.lane].redial()
                 case Exit():
                     self._edges.exit_process(command.status, command.reason)
                 case _:
@@ -421,59 +356,19 @@ class Reactor:
                         self._obey(self.node.refuse(command.call, now), now)
 
     def _send(self, conn: Conn, packet: Packet, now: float) -> None:
-        frames = encode_packet(packet)
-        if conn[0] == "up":
-            dialer = self.dialers[conn[1]]
-            if not dialer.outbox and dialer.send(frames):
-                return
-            queued = dialer.outbox.put(frames, packet.size, now)
-        else:
-            listener = self.listeners[conn[1]]
-            box = listener.outboxes.get(conn)
-            try:
-                if not box and listener.send(conn, frames):
-                    return
-            except zmq.ZMQError as error:
-                self._lost(conn, error, now)
-                return
-            queued = listener.outbox(conn).put(frames, packet.size, now)
-        if queued:
-            self._block(conn)
-        else:
+        try:
+            queued = self.ports.send(conn, encode_packet(packet), packet.size, now)
+        except zmq.ZMQError as error:
+            self._lost(conn, error, now)
+            return
+        if not queued:
             self._obey(self.node.undeliverable(packet, now), now)
 
     def _flush(self) -> None:
-        if not self._blocked:
-            return
-        now = self._clock()
-        for conn in list(self._blocked):
-            try:
-                if self._flush_one(conn, now):
-                    self._unblock(conn)
-            except zmq.ZMQError as error:
+        if self.ports.blocked:
+            now = self._clock()
+            for conn, error in self.ports.flush(now):
                 self._lost(conn, error, now)
-
-    def _flush_one(self, conn: Conn, now: float) -> bool:
-        if conn[0] == "up":
-            dialer = self.dialers[conn[1]]
-            dialer.outbox.flush(dialer.send, now)
-            return not dialer.outbox
-        listener = self.listeners[conn[1]]
-        box = listener.outboxes.get(conn)
-        if box is None:
-            return True
-        box.flush(lambda frames: listener.send(conn, frames), now)
-        return not box
-
-    def _block(self, conn: Conn) -> None:
-        self._blocked.add(conn)
-        if conn[0] == "up":  # a DEALER can be polled; a ROUTER says only that some peer can take something
-            self._poller.register(self.dialers[conn[1]].socket, zmq.POLLIN | zmq.POLLOUT)
-
-    def _unblock(self, conn: Conn) -> None:
-        self._blocked.discard(conn)
-        if conn[0] == "up":
-            self._poller.register(self.dialers[conn[1]].socket, zmq.POLLIN)
 
     def _lost(self, conn: Conn, error: zmq.ZMQError, now: float) -> None:
         if error.errno != errno.EHOSTUNREACH:
@@ -484,13 +379,8 @@ class Reactor:
 
     def _forget(self, conn: Conn) -> None:
         """What is queued was for a connection that is no more."""
-        if conn in self._blocked:
-            self._unblock(conn)
         self._complained.discard(conn)
-        if conn[0] == "in":
-            self.listeners[conn[1]].forget(conn)
-        else:
-            self.dialers[conn[1]].outbox.clear()
+        self.ports.forget(conn)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -498,16 +388,7 @@ class Reactor:
         self._ended = True
         return []
 
-    def _close_sockets(self, linger: float) -> None:
-        """Monitors, then sockets, ZAP last: a handshake that nobody answers would hold up the rest."""
-        for port in self._ports():
-            port.close(linger)
-        if hasattr(self, "_zap"):
-            self._zap.close()
-        # term() waits for the linger; should libzmq ever hang, a daemon thread is left behind and not this one.
-        watchdog = threading.Thread(target=self._context.term, name=f"zmqfl-term:{self.node.fqcn}", daemon=True)
-        watchdog.start()
-        watchdog.join(TERM_WATCHDOG)
-        if watchdog.is_alive():
+    def _close(self, linger: float) -> None:
+        if not self.ports.close(linger, self.node.fqcn):
             log.error("%s: libzmq did not end within %g s", self.node.fqcn, TERM_WATCHDOG)
         self._wakeup.close()

@@ -8,7 +8,7 @@ the end-to-end header (one of the dataclasses below, a msgpack array in field or
     WELCOME   control   parent, per HELLO    session                   one per link
     ATTACH    bulk      child, by timer      session                   one open per link
     ATTACHED  bulk      parent, per ATTACH   session                   one per link
-    RESET     as got    nobody               routing id                one per routing id
+    RESET     as got    nobody               routing id                one per routing id and heartbeat
     BYE       control   nobody               -                         one per lane: leaving says it on both
     BYE_ACK   control   nobody               -                         one per BYE
     BEAT      control   nobody               -                         one per link and heartbeat
@@ -382,7 +382,7 @@ DELIVERY: Mapping[Kind, Delivery] = {
     Kind.WELCOME: Delivery(Lane.CONTROL, "parent, per HELLO", "session", "one per link"),
     Kind.ATTACH: Delivery(Lane.BULK, "child, by timer", "session", "one open per link"),
     Kind.ATTACHED: Delivery(Lane.BULK, "parent, per ATTACH", "session", "one per link"),
-    Kind.RESET: Delivery(None, "nobody", "routing id", "one per routing id"),
+    Kind.RESET: Delivery(None, "nobody", "routing id", "one per routing id and heartbeat"),
     Kind.BYE: Delivery(Lane.CONTROL, "nobody", "-", "one per lane: leaving says it on both"),
     Kind.BYE_ACK: Delivery(Lane.CONTROL, "nobody", "-", "one per BYE"),
     Kind.BEAT: Delivery(Lane.CONTROL, "nobody", "-", "one per link and heartbeat"),
