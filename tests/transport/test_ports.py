@@ -68,7 +68,7 @@ def test_a_child_that_is_not_there_is_lost() -> None:
     wakeup = Wakeup()
     ports = Ports(CONFIG, [ANY], None, None, False, wakeup.fd)
     conn = ports.listeners[0].conn(b"nobody")
-    with pytest.raises(zmq.ZMQError, match="Host unreachable|No route"):
+    with pytest.raises(zmq.ZMQError, match=r"Host unreachable|No route"):
         ports.send(conn, [b"frame"], 5, 0.0)
     assert ports.close(0.0, "server")
     wakeup.close()
