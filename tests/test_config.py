@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from zmqfl.config import CellConfig
+from zmqfl.config import MAX_HOPS, CellConfig
 from zmqfl.errors import TopologyError
+from zmqfl.wire.codec import MAX_ROUTE
 
 FILE = Path(__file__).parents[1] / "conf/zmqfl.yaml"
 
@@ -60,3 +61,10 @@ def test_a_config_is_frozen() -> None:
 
 def test_whole_numbers_are_good_seconds() -> None:
     assert CellConfig(heartbeat=1, dead_after=1) == CellConfig(heartbeat=1.0, dead_after=1.0)
+
+
+def test_a_route_can_name_as_many_cells_as_hops_are_allowed() -> None:
+
+    assert CellConfig(max_hops=MAX_HOPS).max_hops == MAX_ROUTE
+    with pytest.raises(TopologyError, match="max_hops: must not be above 64"):
+        CellConfig(max_hops=MAX_HOPS + 1)

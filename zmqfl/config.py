@@ -13,6 +13,8 @@ from zmqfl.errors import TopologyError
 
 KIB = 1024
 MIB = 1024 * KIB
+MAX_HOPS = 64
+"""Cells that the route in a hop header can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +73,7 @@ class CellConfig:
                 field="dead_after",
                 remedy="give at least two heartbeats",
             )
+        if self.max_hops > MAX_HOPS:
+            raise TopologyError(f"must not be above {MAX_HOPS}, what a message can name", field="max_hops")
         if self.control_limit > self.segment:
             raise TopologyError("must not be above segment", field="control_limit")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.system.federation import LONG, QUICK, Federation, Gate, counter, hold, until
 from zmqfl import Cell, CellReturnCode, Message, MessageHeaderKey, RequestFailed
-from zmqfl.cell.asking import Reply, received
+from zmqfl.cell.asking import Reply, problem_of, received
 from zmqfl.errors import ArgumentError, DecodeError, EncodeError
 from zmqfl.protocol.commands import Outcome
 
@@ -301,3 +301,9 @@ def test_what_is_kept_for_sending_again_is_bounded(federation: Federation) -> No
     assert [handle.result(LONG).payload for handle in handles[:3]] == ["done"] * 3
     until(lambda: site.statistics().retained_bytes == 0)
     assert len(gate.seen) == 3
+
+
+@pytest.mark.parametrize("target", [" site-1", "site-1 ", "a..b", "", "a/b", 3])
+def test_a_target_that_is_no_name_is_told(target: object) -> None:
+    assert problem_of(target)
+    assert problem_of("relay.site-1") == ""

@@ -116,9 +116,9 @@ class Asking:
         secure: bool,
     ) -> None:
         """Send a request to each target; whatever comes of it ends up in the handle."""
-        good = tuple(name for name in targets if not FQCN.validate(name))
+        good = tuple(name for name in targets if not problem_of(name))
         for name in targets:
-            if problem := FQCN.validate(name):
+            if problem := problem_of(name):
                 fail_all(handle, [name], CellReturnCode.INVALID_TARGET, problem)
         try:
             out = self.prepare(channel, topic, content, secure)
@@ -141,7 +141,7 @@ class Asking:
         secure: bool,
     ) -> None:
         """Send without a reply; the handle gets, per target, "" or why it did not leave."""
-        bad = {name: f"{CellReturnCode.INVALID_TARGET}: {p}" for name in targets if (p := FQCN.validate(name))}
+        bad = {name: f"{CellReturnCode.INVALID_TARGET}: {p}" for name in targets if (p := problem_of(name))}
         good = [name for name in targets if name not in bad]
         try:
             out = self.prepare(channel, topic, content, secure)
@@ -266,6 +266,11 @@ def received(target: str, id: int, channel: str, topic: str, outcome: Outcome) -
     if outcome.error:
         headers[MessageHeaderKey.ERROR] = outcome.error
     return Reply(headers, outcome.codec, outcome.bodies)
+
+
+def problem_of(target: object) -> str:
+    """What is wrong with the name of a target; "" when nothing is. Blanks around it are: no cell has them."""
+    return FQCN.validate(target) or ("blanks around it" if isinstance(target, str) and target != target.strip() else "")
 
 
 def deliver(handle: RequestHandle | BroadcastHandle, target: str, reply: Message) -> None:
