@@ -48,7 +48,7 @@ def watched() -> Iterator[Watched]:
 def start(launcher: Launcher, spec: SiteSpec) -> Job:
     """Start a site, and wait until it serves."""
     job = launcher.start(spec)
-    until(Path(spec.endpoints).exists)
+    until(lambda: "listening at" in Path(spec.log).read_text())  # behind the handlers of signals
     return job
 
 
