@@ -322,8 +322,13 @@ class Net:
     # -- the interpreter -------------------------------------------------------------------------------------------
 
     def obey(self, host: Host, commands: list[Command]) -> None:
-        """What the reactor does, on this network."""
+        """What the reactor does, on this network; then whatever the lanes have room for."""
+        self._obey(host, commands)
+        while host.alive and (bulk := host.node.next_bulk((), self.now)):
+            self._obey(host, bulk)
         host.deadline = host.node.deadline
+
+    def _obey(self, host: Host, commands: list[Command]) -> None:
         for command in commands:
             match command:
                 case Send():

@@ -7,14 +7,20 @@ import pytest
 from zmqfl import errors
 from zmqfl.errors import (
     ArgumentError,
+    BlobError,
     CellReturnCode,
     DecodeError,
+    DigestError,
     EncodeError,
     FqcnError,
     RequestFailed,
     ServiceUnavailable,
+    SinkError,
+    SourceChangedError,
+    SourceError,
     TopologyError,
     TopologyErrors,
+    TransferError,
     UserError,
     ZmqflError,
 )
@@ -60,3 +66,21 @@ def test_a_failed_request_names_target_code_and_reason() -> None:
     failed = RequestFailed("too slow", target="site-1", code=CellReturnCode.TIMEOUT)
     assert (str(failed), failed.code) == ("site-1: timeout: too slow", "timeout")
     assert ServiceUnavailable("busy").code is CellReturnCode.SERVICE_UNAVAILABLE
+
+
+def test_a_failed_transfer_names_culprit_code_and_reason() -> None:
+    failed = TransferError("no progress for 5 s", code=CellReturnCode.TIMEOUT, culprit="site-2")
+    assert (str(failed), failed.code, failed.culprit) == ("site-2: timeout: no progress for 5 s", "timeout", "site-2")
+    assert str(TransferError("stopped", code=CellReturnCode.ABORT_RUN)) == "abort_run: stopped"
+
+
+@pytest.mark.parametrize("kind", [SourceError, SourceChangedError, SinkError, DigestError])
+def test_an_error_of_bytes_names_file_and_remedy(kind: type[BlobError]) -> None:
+    error = kind("is full", file="/data/x", remedy="free space")
+    assert error.line() == str(error) == "/data/x: is full; free space"
+    assert (error.file, error.problem, error.remedy) == ("/data/x", "is full", "free space")
+    assert str(kind("is full", file="x")) == "x: is full"
+
+
+def test_who_handles_an_unreadable_source_handles_a_changed_one() -> None:
+    assert issubclass(SourceChangedError, SourceError)

@@ -35,6 +35,12 @@ class CellConfig:
     """Seconds that a handler may take when the request names no time-out (reference "flare" 5.7)."""
     segment: int = 1 * MIB
     """Bytes of payload in one message at most; a socket refuses frames above it (before allocation)."""
+    payload_limit: int = 1024 * MIB
+    """Bytes of one payload at most; what exceeds a segment travels as a flow and is put together by the target."""
+    assembly_budget: int = 2048 * MIB
+    """Bytes of incoming payloads that are put together at once; above it flows are refused."""
+    flow_window: int = 8 * MIB
+    """Bytes of one flow that may be on their way to one target."""
     control_limit: int = 64 * KIB
     """Bytes of payload up to which a message uses the control lane; bigger ones must not delay beats."""
     send_budget: int = 32 * MIB
@@ -51,6 +57,8 @@ class CellConfig:
     """Threads for handlers that run at once, not counting those blocked in `.result()`."""
     calls_cap: int = 256
     """Threads for handlers in all; above it requests are refused (`service_unavailable`)."""
+    files_max: int = 4
+    """Threads that read, check and write chunks of files."""
     max_hops: int = 16
     """Links a message may cross; the loop guard."""
     io_threads: int = 2
@@ -75,5 +83,7 @@ class CellConfig:
             )
         if self.max_hops > MAX_HOPS:
             raise TopologyError(f"must not be above {MAX_HOPS}, what a message can name", field="max_hops")
+        if self.payload_limit > self.assembly_budget:
+            raise TopologyError("must not be above assembly_budget", field="payload_limit")
         if self.control_limit > self.segment:
             raise TopologyError("must not be above segment", field="control_limit")

@@ -17,9 +17,15 @@
     ├── ProtocolError
     │   ├── LocalProtocolError              we broke a rule: a bug in zmqfl
     │   └── RemoteProtocolError             the peer did; its message is dropped and counted
-    └── RequestFailed(target, code, reason) a request that ended without an OK reply
-        └── ServiceUnavailable, InvalidRequest, InvalidSession, AuthenticationError, AbortRun
-                                            raised *by handlers* to choose the code that the caller gets
+    ├── RequestFailed(target, code, reason) a request that ended without an OK reply
+    │   └── ServiceUnavailable, InvalidRequest, InvalidSession, AuthenticationError, AbortRun
+    │                                       raised *by handlers* to choose the code that the caller gets
+    ├── TransferError(code, culprit, reason)  a push or pull that did not end well
+    └── BlobError(file, problem, remedy)    bytes that cannot be read or written
+        ├── SourceError                     the source cannot be read: vanished, unreadable, no regular file
+        │   └── SourceChangedError          it was replaced, modified or cut short since it was opened
+        ├── SinkError                       the sink cannot be written: disk full, read-only, name refused
+        └── DigestError                     bytes that differ from their digest
 
 Local errors are yours, Remote ones the peer's: both are raised where they are seen and translated at one
 door (the reactor drops a bad frame, the handle turns a return code into `RequestFailed`).
@@ -204,3 +210,50 @@ class AbortRun(RequestFailed):
     """Raised by a handler to tell the caller that the run is over."""
 
     code = CellReturnCode.ABORT_RUN
+
+
+class TransferError(ZmqflError):
+    """A push or pull did not end well.
+
+    Fields: `code` (`CellReturnCode`), `culprit` (FQCN of the cell where it failed; may be empty), `reason`.
+    """
+
+    def __init__(self, reason: str, *, code: CellReturnCode, culprit: str = "") -> None:
+        self.reason = reason
+        self.code = code
+        self.culprit = culprit
+        super().__init__(f"{culprit}: {code}: {reason}" if culprit else f"{code}: {reason}")
+
+
+class BlobError(ZmqflError):
+    """The bytes of a transfer cannot be read or written.
+
+    Fields: `problem` (what is wrong), `file` (path or name), `remedy` (what to do; may be empty).
+    """
+
+    def __init__(self, problem: str, *, file: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.file = file
+        self.remedy = remedy
+        super().__init__(self.line())
+
+    def line(self) -> str:
+        """The whole error in one line: which file, what, remedy."""
+        text = f"{self.file}: {self.problem}"
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+class SourceError(BlobError):
+    """The source cannot be read: it vanished, may not be read, or is no regular file."""
+
+
+class SourceChangedError(SourceError):
+    """The source was replaced, modified or cut short since it was opened: its chunks no longer fit together."""
+
+
+class SinkError(BlobError):
+    """The sink cannot be written: the disk is full, the folder read-only or missing, the name refused or taken."""
+
+
+class DigestError(BlobError):
+    """Bytes differ from their digest: they were damaged on the way, or on the disk."""

@@ -45,16 +45,29 @@ def test_cell_N03_an_unserialisable_payload_is_an_error_at_the_caller(site: Cell
     assert site.statistics().open_requests == 0
 
 
-def test_cell_N03_a_payload_above_one_segment(server: Cell, site: Cell) -> None:
-    body = bytes(QUICK.segment + 1)
-    reply = site.request("server", "test", "echo", body).reply(LONG)
+def test_cell_N03_a_payload_of_several_segments(server: Cell, site: Cell) -> None:
+    body = bytes(range(256)) * (5 * QUICK.segment // 256) + b"x"
+    replies = site.broadcast(["server", "site-1"], "test", "echo", body).result(LONG)
+    assert replies["server"].payload == body
+    assert replies["site-1"].return_code is CellReturnCode.PROCESS_EXCEPTION
+    assert not site.fire("server", "test", "echo", body).result(LONG)["server"]
+
+
+def test_cell_N03_a_payload_above_the_limit(federation: Federation) -> None:
+    small = replace(QUICK, payload_limit=2 * QUICK.segment)
+    server = federation.start("server", config=small)
+    site = federation.start("site-1", server, None)
+    body = bytes(small.payload_limit)
+    reply = site.request("server", "test", "echo", body).reply(LONG)  # the site's own limit is higher
     assert reply.return_code is CellReturnCode.MSG_TOO_BIG
-    assert f"{QUICK.segment} bytes" in reply.error
-    assert "site-1" in reply.error
-    replies = site.broadcast(["server", "site-2"], "test", "echo", body).result(LONG)
+    assert "`payload_limit` of server" in reply.error
+    back = server.request("site-1", "test", "echo", body).reply(LONG)
+    assert back.return_code is CellReturnCode.MSG_TOO_BIG
+    assert f"{small.payload_limit} bytes" in back.error
+    replies = server.broadcast(["site-1", "site-2"], "test", "echo", body).result(LONG)
     assert [reply.return_code for reply in replies.values()] == [CellReturnCode.MSG_TOO_BIG] * 2
-    assert site.fire("server", "test", "echo", body).result(LONG)["server"].startswith("msg_too_big: ")
-    assert server.statistics().counters.get("requests", 0) == 0
+    assert server.fire("site-1", "test", "echo", body).result(LONG)["site-1"].startswith("msg_too_big: ")
+    assert server.statistics().counters.get("requests", 0) == site.statistics().counters.get("requests", 0) == 0
 
 
 @pytest.mark.parametrize("name", ["", " ", "a..b", ".a", "a.", "a.b.a", "a/b", "ä", 3, None, "a\nb", "a,b"])

@@ -192,8 +192,15 @@ def test_cell_N03_an_unserialisable_reply(server: Cell, site: Cell) -> None:
     assert "object" in error
 
 
-def test_cell_N03_a_reply_above_one_segment(server: Cell, site: Cell) -> None:
-    server.register_request_cb("test", "big", lambda message: bytes(2 * QUICK.segment))
+def test_cell_N03_a_reply_of_several_segments(server: Cell, site: Cell) -> None:
+    server.register_request_cb("test", "big", lambda message: b"x" * (3 * QUICK.segment + 1))
+    assert site.request("server", "test", "big").result(LONG).payload == b"x" * (3 * QUICK.segment + 1)
+
+
+def test_cell_N03_a_reply_above_the_limit(federation: Federation) -> None:
+    server = federation.start("server", config=replace(QUICK, payload_limit=QUICK.segment))
+    site = federation.start("site-1", server, None)
+    server.register_request_cb("test", "big", lambda message: bytes(QUICK.segment))
     code, error, _ = outcome(site, "big")
     assert code == "msg_too_big"
     assert str(QUICK.segment) in error

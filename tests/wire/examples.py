@@ -21,6 +21,7 @@ from zmqfl.wire.messages import (
     Fate,
     Fire,
     Flag,
+    FlowState,
     Hello,
     Kind,
     Lane,
@@ -33,6 +34,8 @@ from zmqfl.wire.messages import (
     Reset,
     Return,
     ReturnReason,
+    Segment,
+    Segmented,
     Welcome,
 )
 
@@ -72,6 +75,8 @@ MESSAGES: dict[Kind, Message] = {
             "relay-a", 1_700_000_000_002, 77, 300, ME[2], Kind.REQUEST, 1, ReturnReason.SUSPECTED,
             "the link to server is broken", ["server", "site-4"],
         ),
+        Segment(*ME, 12, 0, 9, Kind.FIRE, Flag.NONE, encode_header(Fire(*ME, 301, "log", "line", 1, [9], {}, "")), [5]),
+        Segmented("server", 1_700_000_000_001, 99, 12, ME[2], 5, FlowState.GAP, ""),
     )
 }  # fmt: skip
 
@@ -79,6 +84,7 @@ BODIES: dict[Kind, tuple[Buffer, ...]] = {
     Kind.REQUEST: (b"hello", b""),
     Kind.REPLY: (b"bye",),
     Kind.FIRE: (b"\x00\xff",),
+    Kind.SEGMENT: (b"hello",),
 }
 FLAGS = {Kind.REQUEST: Flag.MUST_UNDERSTAND, Kind.PROBE: Flag.PATIENT}
 BULK = (Kind.ATTACH, Kind.ATTACHED)

@@ -93,6 +93,7 @@ VALUES: dict[object, st.SearchStrategy[Any]] = {
     list[int]: st.lists(COUNTS, max_size=5),
     list[str]: st.lists(WORDS, max_size=5),
     list[list[int]]: st.lists(st.lists(COUNTS, max_size=3), max_size=5),
+    bytes: st.binary(max_size=50),
     dict[str, Any]: st.dictionaries(WORDS, st.none() | st.booleans() | COUNTS | WORDS | st.binary(), max_size=3),
 }
 

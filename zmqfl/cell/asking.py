@@ -191,10 +191,10 @@ class Asking:
             if answer is not None:
                 return answer
         bodies = tuple(payload.encode(message.payload))
-        if (size := sum(len(body) for body in bodies)) > self._config.segment:
+        if (size := sum(len(body) for body in bodies)) > self._config.payload_limit:
             text = (
-                f"the payload of {size} bytes is above the {self._config.segment} bytes of a segment at "
-                f"{self._node.fqcn}; send it in parts, or raise `segment` at every cell on the way"
+                f"the payload of {size} bytes is above `payload_limit` of {self._node.fqcn}, "
+                f"{self._config.payload_limit} bytes; send it in parts, or raise the limit at both ends"
             )
             raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
         return Outgoing(channel, topic, user_headers(message), bodies)

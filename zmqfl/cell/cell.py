@@ -35,6 +35,8 @@ from zmqfl.cell.peers import PeerCallbacks
 from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.cell.serving import Serving
 from zmqfl.cell.statistics import CellStatistics, collect
+from zmqfl.cell.transfer_edges import TransferEdges
+from zmqfl.cell.transfer_verbs import TransferVerbs
 from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
 from zmqfl.errors import ClosedError, ForkedError, UserError
@@ -47,11 +49,13 @@ from zmqfl.transport.reactor import Reactor
 
 GOODBYE = 0.5
 """Seconds that neighbours get to answer a BYE."""
+FILES_QUEUE = 1 << 40
+"""Bytes that jobs of files may hold while they are queued: windows bound them, not this."""
 FIRST_CONNECTION = 2.0
 """Seconds that entering a cell waits for its parent. A parent that is not there yet is no error."""
 
 
-class Cell(FlareNames):
+class Cell(TransferVerbs, FlareNames):
     """See the module.
 
     `fqcn`: the name. `listen`: URLs for children, `tcp://host:port` (port 0: any) or `ipc:///path`. `parent`: the URL
@@ -90,6 +94,7 @@ class Cell(FlareNames):
         self._closing = False
         c = self.config
         self._workers = Workers(f"zmqfl-calls:{self.fqcn}", c.calls_min, c.calls_max, c.calls_cap, c.receive_budget)
+        self._files = Workers(f"zmqfl-files:{self.fqcn}", 1, c.files_max, c.files_max, FILES_QUEUE)
         self._node = Node(
             self.fqcn,
             _random(),
@@ -104,7 +109,10 @@ class Cell(FlareNames):
         self._peers = PeerCallbacks(self._workers)
         self._asking = Asking(self._node, c, self._workers, self.filters, self._submit)
         self._serving = Serving(self.fqcn, c, self._workers, self.filters, self._send_outcome, time.monotonic)
-        self._edges = CellEdges(self._node, self._asking, self._serving, self._peers, on_exit)
+        self._transfers = TransferEdges(
+            self._node, c, self._files, self._workers, self.filters, self._submit, time.monotonic
+        )  # fmt: skip
+        self._edges = CellEdges(self._node, self._asking, self._serving, self._peers, self._transfers, on_exit)
         self._reactor = Reactor(
             self._node,
             c,
@@ -138,7 +146,7 @@ class Cell(FlareNames):
         """
         if os.getpid() != self._pid:
             return
-        if self._reactor.is_current() or self._workers.is_current():
+        if self._reactor.is_current() or self._workers.is_current() or self._files.is_current():
             threading.Thread(target=self.close, args=(drain,), name=f"zmqfl-close:{self.fqcn}").start()
             return
         with self._lock:
@@ -420,6 +428,9 @@ class Cell(FlareNames):
         except ClosedError:
             return  # the handler took longer than the drain; its caller has been told
 
+    def _is_on_reactor(self) -> bool:
+        return self._reactor.is_current()
+
     def _submit(self, action: Callable[[float], list[Command]]) -> None:
         self._check()
         self._reactor.submit(action)
@@ -442,8 +453,10 @@ class Cell(FlareNames):
                 self._edges.idle.wait(drain)
                 self._reactor.submit(self._edges.leave)
                 self._edges.left.wait(GOODBYE)
-        self._workers.drop_queued()
-        self._workers.stop(GOODBYE)
+        for workers in (self._files, self._workers):
+            workers.drop_queued()
+        for workers in (self._files, self._workers):
+            workers.stop(GOODBYE)
         self._reactor.stop()
 
 

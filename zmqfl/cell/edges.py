@@ -13,7 +13,8 @@ from zmqfl.cell.asking import Asking
 from zmqfl.cell.handles import Handle
 from zmqfl.cell.peers import CellAgent, PeerCallbacks
 from zmqfl.cell.serving import Serving
-from zmqfl.protocol.commands import Call, Command, Exit, Finish, Outcome, PeerChanged
+from zmqfl.cell.transfer_edges import TransferEdges
+from zmqfl.protocol.commands import Call, Command, Exit, Finish, Outcome, PeerChanged, Work
 from zmqfl.protocol.node import Node
 
 log = logging.getLogger("zmqfl.cell")
@@ -28,6 +29,7 @@ class CellEdges:
         asking: Asking,
         serving: Serving,
         peers: PeerCallbacks,
+        transfers: TransferEdges,
         on_exit: Callable[[int, str], object] | None,
     ) -> None:
         self.exit: Exit | None = None
@@ -40,6 +42,7 @@ class CellEdges:
         self._asking = asking
         self._serving = serving
         self._peers = peers
+        self._transfers = transfers
         self._on_exit = on_exit
         self._running: set[Call] = set()
         self._ready: list[Handle[bool]] = []
@@ -64,6 +67,10 @@ class CellEdges:
         """A request has ended at one target."""
         self._asking.finish(finish)
 
+    def work(self, command: Work) -> None:
+        """Have something of a transfer done."""
+        self._transfers.work(command)
+
     def peer_changed(self, change: PeerChanged) -> None:
         """A neighbour changed its state."""
         self._peers.tell(CellAgent(change.fqcn, change.state, change.instance, change.reason))
@@ -81,6 +88,7 @@ class CellEdges:
     def reactor_ended(self) -> None:
         """Nothing will be told any more."""
         self._asking.close()
+        self._transfers.close()
         for handle in self._ready:
             handle._finish(False)
         self.idle.set()

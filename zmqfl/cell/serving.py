@@ -218,8 +218,11 @@ class Serving:
     def _outcome(self, reply: Message) -> Outcome:
         headers = user_headers(reply)
         bodies = tuple(payload.encode(reply.payload))
-        if (size := sum(len(body) for body in bodies)) > self._config.segment:
-            text = f"the reply of {size} bytes is above the segment of {self._config.segment} bytes of {self._fqcn}"
+        if (size := sum(len(body) for body in bodies)) > self._config.payload_limit:
+            text = (
+                f"the reply of {size} bytes is above `payload_limit` of {self._fqcn}, "
+                f"{self._config.payload_limit} bytes; send it in parts, or raise the limit at both ends"
+            )
             raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
         return Outcome(reply.return_code, _text(reply.error), PAYLOAD_CODEC, headers, bodies)
 

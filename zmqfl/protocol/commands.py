@@ -2,11 +2,30 @@
 
 Post        (inside a node only) route a message to its targets; becomes Send
 Deliver     (inside a node only) this message is for this cell
-GiveBack    (inside a node only) a request or probe of this cell's own found no way
+GiveBack    (inside a node only) what this cell sent found no way
+FlowMoved   (inside a node only) some more of a message that travels as a flow has arrived
+FlowEnded   (inside a node only) a flow of this cell's own has ended at one target
+Ask         (inside a node only) a request of a machine; its `answered` is told how it ends at each target
+Unask       (inside a node only) a machine waits no longer for any of its requests
+Answer      (inside a node only) reply to a request that a machine has taken
 Send        hand a packet to one connection
 Invoke      run the handler of a request; later `Node.reply`
 Revoke      the caller no longer waits: stop the handler if it can be stopped
 Finish      one target of one request has ended; its handle learns how
+Produce     have the next chunk of a push made; later `Node.produced`
+Settle      show a producer the replies of a round; later `Node.settled`
+PushEnded   a push of this cell's own has ended; its handle learns how
+OpenStream  make the consumer of a push that comes in; later `Node.stream_opened`
+Consume     have it take a chunk; later `Node.stream_consumed`
+CloseStream end it, well or not; later `Node.stream_closed`
+Read        read a chunk of a file that is offered; later `Node.chunk_read`
+Served      a receiver has a file that is offered, or has failed
+Expired     a transaction has ended for want of activity
+Prepare     open the sink of a pull; later `Node.pull_prepared`
+Write       check and write a chunk; later `Node.chunk_written`
+Commit      give the file its final name; later `Node.pull_committed`
+Abandon     close the sink after a failure; later `Node.pull_abandoned`
+PullEnded   a pull of this cell's own has ended; its handle learns how
 PeerChanged a neighbour is up, suspected, stalled or gone
 Redial      make the connection of a lane anew: libzmq never retries after a refusal
 Hangup      forget a connection: nothing that still comes from it counts
@@ -32,6 +51,15 @@ class PeerState(StrEnum):
     SUSPECTED = "suspected"
     STALLED = "stalled"
     GONE = "gone"
+
+
+class FlowFate(StrEnum):
+    """How a flow ended at one target."""
+
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    TOO_BIG = "too_big"
+    LOST = "lost"
 
 
 @dataclass(eq=False, slots=True)
@@ -94,9 +122,59 @@ class Deliver:
 
 @record
 class GiveBack:
-    """A request or probe of this cell's own found no way."""
+    """A message of this cell's own found no way."""
 
     message: Return
+
+
+@record
+class FlowMoved:
+    """Some more of `message` has arrived: of this cell's own at `peer`, or of `peer`'s here."""
+
+    message: RoutedMessage
+    peer: str
+
+
+@record
+class FlowEnded:
+    """`message` of this cell's own was delivered to `target`, refused there, or lost on its way."""
+
+    message: RoutedMessage
+    target: str
+    fate: FlowFate
+    text: str = ""
+
+
+@record
+class Ask:
+    """A request of `owner`, a machine of this node. `tag` comes back with each `answered`."""
+
+    owner: Any
+    tag: Any
+    targets: tuple[str, ...]
+    channel: str
+    topic: str
+    headers: dict[str, Any]
+    codec: int
+    bodies: tuple[Buffer, ...]
+    timeout: float
+    """Seconds that the target's side may take, from its start."""
+    repeatable: bool = False
+
+
+@record
+class Unask:
+    """`owner` does not wait for any of its requests any more."""
+
+    owner: Any
+
+
+@record
+class Answer:
+    """Reply to `call`."""
+
+    call: Call
+    outcome: Outcome
 
 
 @record
@@ -128,6 +206,148 @@ class Finish:
     id: int
     target: str
     outcome: Outcome
+
+
+StreamKey = tuple[str, int, int]
+"""A push at one of its targets: (owner, instance of the owner, its number there)."""
+
+
+@record
+class Chunk:
+    """One round of a push: what a producer makes and consumers take. `timeout`: seconds for this one."""
+
+    headers: dict[str, Any]
+    codec: int
+    bodies: tuple[Buffer, ...]
+    timeout: float | None = None
+
+
+@record
+class Produce:
+    """Have the producer of push `id` make the next chunk, on a worker."""
+
+    id: int
+
+
+@record
+class Settle:
+    """Show the producer of push `id` the replies of the oldest round, on a worker."""
+
+    id: int
+    replies: dict[str, Outcome]
+
+
+@record
+class PushEnded:
+    """Push `id` has ended: `culprit` is the target by whose fault, `targets` how each one ended that is known."""
+
+    id: int
+    code: CellReturnCode
+    reason: str
+    culprit: str
+    result: Any
+    targets: dict[str, Outcome]
+
+
+@record
+class OpenStream:
+    """Make the consumer of a push that comes in; `call` holds its channel, topic and context."""
+
+    key: StreamKey
+    call: Call
+
+
+@record
+class Consume:
+    """Have the consumer of a stream take chunk `index`, which `call` holds. One at a time per stream."""
+
+    key: StreamKey
+    index: int
+    call: Call
+
+
+@record
+class CloseStream:
+    """End a stream: with OK what was received is good, else it is to be removed. Comes once per stream."""
+
+    key: StreamKey
+    code: CellReturnCode
+    reason: str
+    culprit: str
+
+
+@record
+class Read:
+    """Read `size` bytes at `offset` of `rid`, with their digest; index None: only see that it is unchanged."""
+
+    call: Call
+    rid: str
+    index: int | None
+    offset: int
+    size: int
+
+
+@record
+class Served:
+    """`receiver` has pulled `rid`: "success" or "failed"."""
+
+    rid: str
+    receiver: str
+    status: str
+
+
+@record
+class Expired:
+    """Nothing happened in a transaction for its time-out."""
+
+    transaction: str
+
+
+@record
+class Prepare:
+    """Open the sink of pull `id`: `size` bytes in chunks of `chunk`, of a source with this fingerprint and name."""
+
+    id: int
+    size: int
+    chunk: int
+    fingerprint: str
+    name: str
+
+
+@record
+class Write:
+    """Check the digest of a chunk of pull `id`, and write it."""
+
+    id: int
+    index: int
+    offset: int
+    bodies: tuple[Buffer, ...]
+    digest: bytes
+
+
+@record
+class Commit:
+    """All chunks of pull `id` are written."""
+
+    id: int
+
+
+@record
+class Abandon:
+    """Pull `id` has failed."""
+
+    id: int
+
+
+@record
+class PullEnded:
+    """Pull `id` has ended. `kind`: "source_changed", or "" for what the code says already."""
+
+    id: int
+    code: CellReturnCode
+    reason: str
+    value: Any
+    kind: str = ""
 
 
 @record
@@ -180,7 +400,19 @@ class Note:
     text: str
 
 
-Command = Post | Deliver | GiveBack | Send | Invoke | Revoke | Finish | PeerChanged | Redial | Hangup | Exit | Note
+Command = (
+    Post | Deliver | GiveBack | FlowMoved | FlowEnded | Ask | Unask | Answer
+    | Send | Invoke | Revoke | Finish
+    | Produce | Settle | PushEnded | OpenStream | Consume | CloseStream
+    | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded
+    | PeerChanged | Redial | Hangup | Exit | Note
+)  # fmt: skip
+
+Work = (
+    Produce | Settle | PushEnded | OpenStream | Consume | CloseStream
+    | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded
+)  # fmt: skip
+"""What transfers have done on workers."""
 
 EXIT_REPLACED = 75
 """EX_TEMPFAIL of sysexits.h: a newer start of the same site holds the name."""

@@ -1,9 +1,11 @@
 """A whole cell without a socket: it joins the machines, and routes. Who knows one door knows all.
 
-    verb(..., now)       request, fire, cancel, reply, stop; connected, disconnected, refused; child_exited
+    verb(..., now)       request, fire, cancel, reply, stop; connected, disconnected, refused; child_exited; of
+                         transfers those that `transfers` has, by `transfer`
     receive(conn, ...)   a message came from a connection
     handle_timeout(now)  the deadline has passed
     deadline             when to call handle_timeout
+    next_bulk(...)       the lanes have room: the next segments and chunks
 
 What a message goes through, in this order:
 
@@ -14,7 +16,7 @@ What a message goes through, in this order:
     4  its origin may come this way?      from below: the child itself or a cell below it, proven by the key;
                                           from above: neither this cell nor one below it
     5  its fence token is current?        else dropped: a replaced start; a child's must be the one it was issued
-    6  for this cell?                     requester or responder
+    6  for this cell?                     requester or responder, flows; or `transfers`, for internal channels
     7  for others?                        transit
 
 Everything that is dropped is counted under its reason in `counters`.
@@ -23,20 +25,42 @@ Everything that is dropped is counted under its reason in `counters`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode, DecodeError
 from zmqfl.protocol.acceptor import Acceptor, is_greeting
-from zmqfl.protocol.commands import Call, Command, Deliver, GiveBack, Outcome, PeerChanged, PeerState, Post, Send
+from zmqfl.protocol.commands import (
+    Answer,
+    Ask,
+    Call,
+    Command,
+    Deliver,
+    Finish,
+    FlowEnded,
+    FlowFate,
+    FlowMoved,
+    GiveBack,
+    Invoke,
+    Outcome,
+    PeerChanged,
+    PeerState,
+    Post,
+    Send,
+    Unask,
+)
 from zmqfl.protocol.fence import FenceTable
+from zmqfl.protocol.flow_receiver import FlowReceiver
+from zmqfl.protocol.flows import Flows
 from zmqfl.protocol.link import Link
 from zmqfl.protocol.neighbours import Neighbours
+from zmqfl.protocol.pull_receiver import PullReceiver
 from zmqfl.protocol.requester import Requester
 from zmqfl.protocol.responder import Responder
 from zmqfl.protocol.routing import is_on_path
+from zmqfl.protocol.transfers import INTERNAL, Transfers
 from zmqfl.protocol.transit import Transit
 from zmqfl.protocol.uplink import Uplink
 from zmqfl.wire.codec import check_lengths, decode_header, decode_origin, encode_header, is_routed
@@ -64,6 +88,8 @@ from zmqfl.wire.messages import (
     Return,
     ReturnReason,
     RoutedMessage,
+    Segment,
+    Segmented,
     Welcome,
 )
 
@@ -95,9 +121,18 @@ class Node:
         self.acceptor = Acceptor(fqcn, not has_parent, config, self.fences, sessions)
         self.neighbours = Neighbours(fqcn, self.uplink, self.acceptor)
         self.transit = Transit(self.neighbours, config, self._me, now)
-        self.requester = Requester(config, self._me)
+        self.flows = Flows(config, self._me)
+        self.requester = Requester(config, self._me, lambda id, name: self.flows.is_open(Request.KIND, id, name))
         self.responder = Responder(config, self._me, lambda: now if self.uplink is None else self.uplink.held_since)
+        self.assembly = FlowReceiver(
+            config, self._me, lambda reply: self.requester.is_waiting(reply.id, reply.origin)
+        )  # fmt: skip
+        self.transfers = Transfers(fqcn, instance, config)
+        self._asks: dict[int, Ask] = {}
         self._own_fence = 0 if has_parent else self.fences.issue(fqcn, wall_ms)
+        self._machines: tuple[_Timed, ...] = (
+            self.acceptor, self.requester, self.responder, self.flows, self.assembly, self.transfers
+        )  # fmt: skip
         self._born = now
         self._wall_at_birth = wall_ms
         self._last_id = 0
@@ -164,6 +199,27 @@ class Node:
         """No worker can take the call of an `Invoke`: it was not executed."""
         return self.reply(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, f"{self.fqcn} has no free worker"), now)
 
+    def transfer(self, act: Callable[[Transfers], list[Command]], now: float) -> list[Command]:
+        """A verb of the user's, or the result of work, for one of the machines that push and pull."""
+        return self._obey(act(self.transfers), now)
+
+    def next_bulk(self, blocked: Container[Conn], now: float) -> list[Command]:
+        """The next segment of a flow and the next chunks to read, where the lane is not in `blocked`.
+
+        Call it again until it gives nothing: what is not asked for yet takes no memory.
+        """
+        if not self.flows.sending and not self.transfers.source.waiting:
+            return []
+
+        def is_free(target: str) -> bool:
+            link = self.neighbours.link_of(self.neighbours.hop_to(target) or "")
+            way = link.lane(Lane.BULK) if link is not None else None
+            return way is None or way[1] not in blocked  # without a way: it comes back at once, and waits there
+
+        commands = self._obey(self.transfers.source.next_reads(is_free, now), now)
+        segment = self.flows.next_segment(is_free, now)
+        return commands if segment is None else commands + self._obey(self.transit.post(segment, now), now)
+
     def touch(self) -> list[Command]:
         """Something to each child: a send to a lost connection fails, which the monitor's event only hints at."""
         beat = encode_header(Beat(0))
@@ -206,10 +262,11 @@ class Node:
     def stop(self, now: float, reason: str = "") -> list[Command]:
         """Say BYE to all neighbours; `is_quiet` tells when they have answered."""
         self.drain()
+        ended = self._obey(self.transfers.close(f"{self.fqcn} stops", now), now)
         text = reason or f"{self.fqcn} has stopped"
         packet = Packet(Bye.KIND, encode_header(Bye(ByeReason.LEAVING, text)))
         # On each lane, behind all that was sent on it before.
-        return [
+        return ended + [
             Send(conn, replace(packet, session=link.session, lane=lane))
             for link in self.neighbours.links()
             for lane, conn in link.lanes
@@ -230,7 +287,7 @@ class Node:
     @property
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do; may be early."""
-        times = [self.acceptor.deadline, self.requester.deadline, self.responder.deadline]
+        times = [machine.deadline for machine in self._machines]
         if self.uplink is not None:
             times.append(self.uplink.deadline)
         return min((time for time in times if time is not None), default=None)
@@ -238,7 +295,7 @@ class Node:
     def handle_timeout(self, now: float) -> list[Command]:
         """Whatever is due."""
         commands: list[Command] = []
-        for machine in (self.uplink, self.acceptor, self.requester, self.responder):
+        for machine in (self.uplink, *self._machines):
             if machine is not None and (deadline := machine.deadline) is not None and deadline <= now:
                 commands += self._obey(machine.handle_timeout(now), now)
         return commands
@@ -361,7 +418,7 @@ class Node:
             return self._not_understood(packet, now)
         message = decode_header(packet.kind, packet.header)
         match message:
-            case Request() | Fire() | Reply():
+            case Request() | Fire() | Reply() | Segment():
                 check_lengths(message.lengths, packet.bodies)
         match message:
             case Request():
@@ -380,6 +437,10 @@ class Node:
                 return self._obey(self.responder.receive_cancel(message, now), now)
             case Return() if message.to_instance == self.instance:
                 return self._returned(message, now)
+            case Segment():
+                return self._obey(self.assembly.receive(message, packet.remaining, packet.bodies, now), now)
+            case Segmented() if message.to_instance == self.instance:
+                return self._obey(self.flows.receive_segmented(message, now), now)
             case _:
                 self.counters["other_instance"] += 1
                 return []
@@ -391,7 +452,12 @@ class Node:
         ]
         if len(on_path) != len(back.targets):
             self.counters["forged_return"] += 1
-        return self._obey(self.requester.receive_return(replace(back, targets=on_path), now), now)
+        return self._come_back(replace(back, targets=on_path), now)
+
+    def _come_back(self, back: Return, now: float) -> list[Command]:
+        if back.kind == Segment.KIND:
+            return self._obey(self.flows.receive_return(back, now), now)
+        return self._obey(self.requester.receive_return(back, now), now)
 
     def _not_understood(self, packet: Packet, now: float) -> list[Command]:
         self.counters["unknown_kind"] += 1
@@ -411,17 +477,88 @@ class Node:
         for command in commands:
             match command:
                 case Post():
-                    out += self._obey(self.transit.post(command, now), now)
+                    out += self._post(command, now)
                 case Deliver():
                     out += self._deliver(command.packet, now)
                 case GiveBack():
-                    out += self._obey(self.requester.receive_return(command.message, now), now)
+                    out += self._come_back(command.message, now)
+                case FlowMoved():
+                    self._flow_moved(command, now)
+                case FlowEnded():
+                    out += self._flow_ended(command, now)
+                case Invoke() if command.call.channel.startswith(INTERNAL):
+                    out += self._obey(self.transfers.receive(command.call, now), now)
+                case Ask():
+                    out += self._ask(command, now)
+                case Unask():
+                    out += self._unask(command, now)
+                case Answer():
+                    out += self._obey(self.responder.reply(command.call, command.outcome, now), now)
+                case Finish() if command.id in self._asks:
+                    out += self._answered(command, now)
                 case PeerChanged():
                     out.append(command)
                     out += self._peer_changed(command, now)
                 case _:
                     out.append(command)
         return out
+
+    def _post(self, post: Post, now: float) -> list[Command]:
+        """Route it; what is long goes as a flow, but not to this cell itself."""
+        if isinstance(post.message, Cancel):
+            self.flows.stop(Request.KIND, post.message.id, post.targets)
+        if not self.flows.carries(post, now):
+            return self._obey(self.transit.post(post, now), now)
+        others = tuple(name for name in post.targets if name != self.fqcn)
+        if others:
+            self.flows.open(replace(post, targets=others), now)
+        if len(others) == len(post.targets):
+            return []
+        return self._obey(self.transit.post(replace(post, targets=(self.fqcn,)), now), now)
+
+    def _flow_moved(self, moved: FlowMoved, now: float) -> None:
+        match moved.message:
+            case Request() if moved.peer != moved.message.origin:
+                self.requester.flow_moved(moved.message.id, moved.peer, now)
+            case Reply() if moved.peer == moved.message.origin:
+                self.requester.flow_moved(moved.message.id, moved.peer, now)
+                if (ask := self._asks.get(moved.message.id)) is not None and isinstance(ask.owner, PullReceiver):
+                    ask.owner.moved(now)
+
+    def _flow_ended(self, ended: FlowEnded, now: float) -> list[Command]:
+        match ended.message:
+            case Request() as request:
+                return self._obey(
+                    self.requester.flow_ended(request.id, ended.target, ended.fate, ended.text, now), now
+                )  # fmt: skip
+            case Reply() as reply if ended.fate is FlowFate.DELIVERED:
+                self.responder.delivered(reply, ended.target)
+        return []
+
+    def _ask(self, ask: Ask, now: float) -> list[Command]:
+        """A request of one of this node's own machines."""
+        id = self.next_id()
+        self._asks[id] = ask
+        return self._obey(
+            self.requester.request(
+                id, ask.targets, ask.channel, ask.topic, ask.codec, ask.headers, ask.bodies, ask.timeout, None, "",
+                now, ask.repeatable,
+            ),
+            now,
+        )  # fmt: skip
+
+    def _unask(self, unask: Unask, now: float) -> list[Command]:
+        commands: list[Command] = []
+        for id in [id for id, ask in self._asks.items() if ask.owner is unask.owner]:
+            del self._asks[id]
+            commands += self._obey(self.requester.cancel(id), now)
+        return commands
+
+    def _answered(self, finish: Finish, now: float) -> list[Command]:
+        ask = self._asks[finish.id]
+        if not self.requester.is_open(finish.id):
+            del self._asks[finish.id]
+        return self._obey(self.transfers.answered(ask.owner, ask.tag, finish.target, finish.outcome, now), now)
 
     def _peer_changed(self, change: PeerChanged, now: float) -> list[Command]:
         self.neighbours.forget_origins()
@@ -430,12 +567,20 @@ class Node:
         match change.state:
             case PeerState.UP:
                 news = self._bound_to(peer, now)
-                return news + self._obey(self.requester.link_up(lambda name: around.hop_to(name) == peer, now), now)
+                behind = lambda name: around.hop_to(name) == peer  # noqa: E731
+                news += self._obey(self.flows.link_up(behind, now), now)
+                return news + self._obey(self.requester.link_up(behind, now), now)
             case PeerState.GONE if change.replaced:  # what stands behind it is probed as soon as the new link is up
-                return self._obey(self.requester.peer_gone(lambda name: name == peer, text, now), now)
+                return self._lose(lambda name: name == peer, text, now)
             case PeerState.GONE:
-                return self._obey(self.requester.peer_gone(lambda name: around.was_behind(name, peer), text, now), now)
+                return self._lose(lambda name: around.was_behind(name, peer), text, now)
         return []
+
+    def _lose(self, reaches: Callable[[str], bool], text: str, now: float) -> list[Command]:
+        """These cells are gone, or the only way to them."""
+        commands = self._obey(self.flows.peer_gone(reaches, text), now)
+        commands += self._obey(self.requester.peer_gone(reaches, text, now), now)
+        return commands + self._obey(self.transfers.owner_lost(reaches, text, now), now)
 
     def _bound_to(self, peer: str, now: float) -> list[Command]:
         """What a new binding says about our own token."""
@@ -467,6 +612,17 @@ class Node:
     def __repr__(self) -> str:
         links = ", ".join(f"{link.fqcn} {link.state}" for link in self.neighbours.links()) or "no links"
         return f"<Node {self.fqcn} [{links} | {self.requester.open} open, {self.responder.running} running]>"
+
+
+class _Timed(Protocol):
+    """A machine with a deadline."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When it has something to do."""
+
+    def handle_timeout(self, now: float) -> list[Command]:
+        """Do it."""
 
 
 def _link_message(message: object) -> LinkMessage:

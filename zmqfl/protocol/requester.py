@@ -15,9 +15,14 @@ Each target of a request is in one of these states; `out` are the copies that ma
     out      RETURN unreachable, last copy or PROBE ended    comm_error: outcome unknown
     any      RETURN of an earlier copy or PROBE     -         the later one will tell
     any      REPLY                                  ended    its code
+    out      its flow, or that of the reply, moves  out      the time-out begins anew; nothing is sent again meanwhile
+    out      its flow was refused                   ended    msg_too_big or service_unavailable: it did not run
+    out      its flow was lost                      out      a beat, then PROBE
     any      target gone                            ended    comm_error, target_unreachable when clean
     any      time-out                               ended    timeout; CANCEL
     any      cancel                                 ended    CANCEL
+
+A request that may run twice (REPEATABLE) never ends as "outcome unknown": it is sent again, to whoever holds the name.
 
 A copy is sent again only when the callee itself has said that it never saw one, so a lost message costs a PROBE
 and not a second execution. Payloads that have not been heard of are sent again later the bigger they are: on a
@@ -33,7 +38,7 @@ from typing import Any
 
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
-from zmqfl.protocol.commands import Command, Finish, Outcome, Post
+from zmqfl.protocol.commands import Command, Finish, FlowFate, Outcome, Post
 from zmqfl.wire.messages import (
     MAX_PROBED,
     NO_DEADLINE,
@@ -91,18 +96,33 @@ class _Open:
     deadline: float | None
     traceparent: str
     size: int
+    """Bytes that count against the send budget: those of a flow are the caller's, and not queued."""
+    length: int
     targets: dict[str, _Target]
+    repeatable: bool = False
+
+    @property
+    def flags(self) -> Flag:
+        """Those of each copy."""
+        return Flag.MUST_UNDERSTAND | (Flag.REPEATABLE if self.repeatable else Flag.NONE)
 
 
 class Requester:
-    """See the module. `me` gives (origin, fence, instance) as they are now."""
+    """See the module. `me` gives (origin, fence, instance) as they are now; `is_flowing(id, target)`: whether the
+    request is still on its way as a flow."""
 
-    def __init__(self, config: CellConfig, me: Callable[[], tuple[str, int, int]]) -> None:
+    def __init__(
+        self,
+        config: CellConfig,
+        me: Callable[[], tuple[str, int, int]],
+        is_flowing: Callable[[int, str], bool] = lambda id, target: False,
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self.retained = 0
         """Bytes of payload kept for sending again."""
         self._config = config
         self._me = me
+        self._is_flowing = is_flowing
         self._open: dict[int, _Open] = {}
         self._waiting: dict[str, dict[int, None]] = {}
         """Per target the ids that are open, oldest first."""
@@ -122,9 +142,11 @@ class Requester:
         deadline: float | None,
         traceparent: str,
         now: float,
+        repeatable: bool = False,
     ) -> list[Command]:
         """Send one request to each target. `timeout`: seconds for the handler; `deadline`: seconds from now for all."""
-        size = sum(len(body) for body in bodies)
+        length = sum(len(body) for body in bodies)
+        size = length if length <= self._config.segment else 0
         names = tuple(dict.fromkeys(targets))
         if not names:
             return []
@@ -134,15 +156,15 @@ class Requester:
         end = None if deadline is None else now + deadline
         expires = _earlier(now + timeout + GRACE, end)
         look_at = self._next_look(now, expires)
-        state = {name: _Target(now, expires, look_at, silent_until=now + self._patience(size)) for name in names}
+        state = {name: _Target(now, expires, look_at, silent_until=now + self._patience(length)) for name in names}
         self._open[id] = _Open(
-            id, channel, topic, codec, headers, bodies, timeout, end, traceparent, size, state
+            id, channel, topic, codec, headers, bodies, timeout, end, traceparent, size, length, state, repeatable
         )  # fmt: skip
         self.retained += size
         for name in names:
             self._waiting.setdefault(name, {})[id] = None
         self._wake(min(expires, look_at))
-        return [self._copy(self._open[id], names, Flag.MUST_UNDERSTAND, 0, now)]
+        return [self._copy(self._open[id], names, Flag.NONE, 0, now)]
 
     def cancel(self, id: int) -> list[Command]:
         """Nobody waits for this request any more: no Finish will come."""
@@ -185,6 +207,35 @@ class Requester:
                     commands += self._returned(id, name, back, now)
         return commands
 
+    def flow_moved(self, id: int, name: str, now: float) -> None:
+        """More of the request has arrived at the target, or more of its reply here: no time-out runs meanwhile."""
+        request = self._open.get(id)
+        if request is not None and (target := request.targets.get(name)) is not None:
+            target.expires = _earlier(now + request.timeout + GRACE, request.deadline)
+            target.look_at = max(target.look_at, self._next_look(now, target.expires))
+
+    def flow_ended(self, id: int, name: str, fate: FlowFate, text: str, now: float) -> list[Command]:
+        """The flow that carried the request has ended at a target. LOST: a PROBE will tell what that means."""
+        request = self._open.get(id)
+        if request is None or (target := request.targets.get(name)) is None:
+            return []
+        if fate is FlowFate.REFUSED:
+            return self._end(request, name, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text))
+        if fate is FlowFate.TOO_BIG:
+            return self._end(request, name, Outcome(CellReturnCode.MSG_TOO_BIG, text))
+        target.broke = target.broke or fate is FlowFate.LOST
+        target.look_at = self._next_look(now, target.expires)
+        self._wake(target.look_at)
+        return []
+
+    def is_open(self, id: int) -> bool:
+        """Whether request `id` has not ended at every target."""
+        return id in self._open
+
+    def is_waiting(self, id: int, name: str) -> bool:
+        """Whether request `id` has not ended at a target."""
+        return id in self._open and name in self._open[id].targets
+
     def link_up(self, reaches: Callable[[str], bool], now: float) -> list[Command]:
         """The link to the targets that `reaches` names is up: send what was held, probe what was out."""
         for name in [name for name in self._waiting if reaches(name)]:
@@ -215,10 +266,12 @@ class Requester:
                     commands += self._end(request, name, _timeout(request, target, now))
                 elif target.look_at <= soon:
                     target.look_at = self._next_look(now, target.expires)
+                    if self._is_flowing(request.id, name):
+                        continue
                     if target.out:
                         probes.setdefault(name, []).append(request.id)
                     else:
-                        commands.append(self._copy(request, (name,), Flag.MUST_UNDERSTAND | Flag.PATIENT, 0, now))
+                        commands.append(self._copy(request, (name,), Flag.PATIENT, 0, now))
         for name, ids in probes.items():
             commands += [self._probe(name, ids[i : i + MAX_PROBED], now) for i in range(0, len(ids), MAX_PROBED)]
         self._next = min(
@@ -254,7 +307,7 @@ class Requester:
             request.headers, request.traceparent,
         )  # fmt: skip
         remaining = NO_DEADLINE if request.deadline is None else _ms(request.deadline - now)
-        return Post(message, names, request.bodies, flags, remaining)
+        return Post(message, names, request.bodies, request.flags | flags, remaining)
 
     def _probe(self, name: str, ids: list[int], now: float) -> Command:
         self._probes += 1
@@ -278,6 +331,10 @@ class Requester:
         name = probed.origin
         target = request.targets[name]
         match fate:
+            case Fate.NEVER | Fate.FORGOTTEN if self._is_flowing(request.id, name):
+                return []
+            case Fate.NEVER | Fate.FORGOTTEN if request.repeatable:
+                return self._again(request, name, probed.instance, now)
             case Fate.QUEUED:
                 target.expires = _earlier(now + request.timeout + GRACE, request.deadline)
             case Fate.RUNNING:
@@ -303,8 +360,8 @@ class Requester:
         if not target.broke and now < target.silent_until:
             return []
         target.broke = False
-        target.silent_until = now + self._patience(request.size) * 2 ** min(target.attempts, 6)
-        return [self._copy(request, (name,), Flag.MUST_UNDERSTAND | Flag.DUP | Flag.PATIENT, instance, now)]
+        target.silent_until = now + self._patience(request.length) * 2 ** min(target.attempts, 6)
+        return [self._copy(request, (name,), Flag.DUP | Flag.PATIENT, instance, now)]
 
     def _returned(self, id: int, name: str, back: Return, now: float) -> list[Command]:
         request = self._open.get(id)

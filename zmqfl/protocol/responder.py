@@ -15,6 +15,8 @@ One entry per (origin, instance, id); an instance is one start of the caller.
     done     REQUEST again, PROBE               done      REPLY again
     done     `done_below` has passed it         none
     done     time-out + dead_after are over     none      `forgotten_below` remembers that it existed
+    waiting  REPEATABLE, handler has ended      none      REPLY; asked again it runs again
+    done     its flow has delivered the REPLY   done      the payload is dropped: the caller has it
     any      REQUEST of a newer start of it     none      nobody waits; the handler is told
 
 When a caller's 1,024 entries or 8 MiB are full, new requests are refused; none is evicted.
@@ -53,6 +55,7 @@ class _Entry:
     """Against the caller's 1,024; refusals are not."""
     silent: bool = False
     """Cancelled: no reply."""
+    repeatable: bool = False
 
 
 @dataclass(slots=True)
@@ -113,7 +116,9 @@ class Responder:
         )  # fmt: skip
         if refusal := self._refusal(caller, request, flags, remaining):
             return self._refuse(caller, call, refusal, now)
-        caller.entries[call.id] = self._calls[call] = _Entry(call, now + call.timeout)
+        caller.entries[call.id] = self._calls[call] = _Entry(
+            call, now + call.timeout, repeatable=bool(flags & Flag.REPEATABLE)
+        )  # fmt: skip
         caller.count += 1
         self._wake(now + call.timeout)
         self.counters["requests"] += 1
@@ -165,7 +170,22 @@ class Responder:
                 self.counters["late_results"] += 1
             return []
         self._settle(entry, outcome, now)
-        return self._reply_again(entry)
+        commands = self._reply_again(entry)
+        if entry.repeatable:
+            self._remove(self._callers[call.origin, call.instance], call.id)
+        return commands
+
+    def delivered(self, reply: Reply, target: str) -> None:
+        """The caller has the whole of a reply that travelled as a flow."""
+        caller = self._callers.get((target, reply.to_instance))
+        entry = caller.entries.get(reply.id) if caller else None
+        if caller is None or entry is None or entry.outcome is None:
+            return
+        if entry.counted:
+            caller.bytes -= _size(entry.outcome)
+        entry.outcome = Outcome(entry.outcome.code, entry.outcome.error)
+        if entry.counted:
+            caller.bytes += _size(entry.outcome)
 
     def is_waiting(self, call: Call) -> bool:
         """Whether a reply for `call` still has a taker."""
@@ -240,7 +260,9 @@ class Responder:
                 self._remove(caller, id)
 
     def _refusal(self, caller: _Caller, request: Request, flags: int, remaining: int) -> Outcome | None:
-        if flags & Flag.DUP and (request.to_instance != self._me()[2] or request.id < caller.forgotten_below):
+        if flags & Flag.REPEATABLE:
+            pass
+        elif flags & Flag.DUP and (request.to_instance != self._me()[2] or request.id < caller.forgotten_below):
             return Outcome(CellReturnCode.COMM_ERROR, "outcome unknown: a copy may have run before this start")
         if self.closed:
             return Outcome(CellReturnCode.SERVICE_UNAVAILABLE, f"{self._me()[0]} is stopping")

@@ -7,8 +7,8 @@
     none                -                 back to the origin: unreachable; or, for a while after a restart, try again
     any                 -  (in circles)   back to the origin: unreachable
 
-Only requests and probes come back, as a RETURN, or as `GiveBack` where the origin is this cell; others are dropped
-and counted. Source: design, decisions 4 and 6.
+Only requests, probes and segments come back, as a RETURN, or as `GiveBack` where the origin is this cell; others are
+dropped and counted. Source: design, decisions 4 and 6.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from zmqfl.errors import DecodeError
 from zmqfl.protocol.commands import Command, Deliver, GiveBack, Post, Send
 from zmqfl.protocol.neighbours import Neighbours
 from zmqfl.wire.codec import decode_header, encode_header
-from zmqfl.wire.messages import MAX_TARGETS, Buffer, Flag, Lane, Packet, Probe, Request, Return, ReturnReason
+from zmqfl.wire.messages import MAX_TARGETS, Flag, Lane, Packet, Probe, Request, Return, ReturnReason, Segment
 
-RETURNED = (Request.KIND, Probe.KIND)
+RETURNED = (Request.KIND, Probe.KIND, Segment.KIND)
 """Kinds that come back."""
 
 
@@ -62,7 +62,7 @@ class Transit:
         message, targets = post.message, post.targets
         packet = Packet(
             message.KIND, encode_header(message), post.bodies, targets, int(post.flags),
-            self._lane(post.bodies), self._config.max_hops, 0, post.remaining, (self._fqcn,),
+            self._lane(post), self._config.max_hops, 0, post.remaining, (self._fqcn,),
         )  # fmt: skip
         if self._fqcn in targets:
             targets = tuple(target for target in targets if target != self._fqcn)
@@ -114,7 +114,7 @@ class Transit:
         except DecodeError:  # another cell's; only here it is read to its end
             self.counters["malformed"] += 1
             return []
-        assert isinstance(message, Request | Probe)
+        assert isinstance(message, Request | Probe | Segment)
         self.counters["returned"] += 1
         attempt = message.attempt if isinstance(message, Request) else 0
         back = Return(
@@ -124,5 +124,8 @@ class Transit:
             return [GiveBack(back)]
         return self.post(Post(back, (message.origin,)), now)
 
-    def _lane(self, bodies: tuple[Buffer, ...]) -> Lane:
-        return Lane.BULK if bodies and sum(map(len, bodies)) > self._config.control_limit else Lane.CONTROL
+    def _lane(self, post: Post) -> Lane:
+        if post.message.KIND == Segment.KIND:  # a flow is in order: its short last segment, too, stays on its lane
+            return Lane.BULK
+        long = bool(post.bodies) and sum(map(len, post.bodies)) > self._config.control_limit
+        return Lane.BULK if long else Lane.CONTROL

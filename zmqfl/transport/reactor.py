@@ -8,7 +8,7 @@ A pass, in this order:
     4  submissions of other threads: at most 256
     5  messages: at most 64, 4 MiB or 2 ms, the sockets in turn; the rest in the next pass, which does not wait
     6  deadlines
-    7  queues: whatever libzmq takes now
+    7  queues: whatever libzmq takes now; then segments and chunks, where the lanes have room
     8  calls and ends go up: last, as this wakes other threads, and each of them would fight for the interpreter
 
 Nothing that can block runs here: handlers, files and codecs of payloads run on workers. A frame that is not what
@@ -43,6 +43,7 @@ from zmqfl.protocol.commands import (
     Redial,
     Revoke,
     Send,
+    Work,
 )
 from zmqfl.protocol.node import Node
 from zmqfl.transport.dialer import Dialer
@@ -61,6 +62,7 @@ MOST_MESSAGES: Final = 64
 MOST_BYTES: Final = 4 * 1024 * 1024
 MOST_SECONDS: Final = 0.002
 MOST_SUBMISSIONS: Final = 256
+MOST_BULK: Final = 8
 FULL_PAUSE: Final = 0.002
 """Seconds until a full connection of a ROUTER is tried again: it cannot be polled for a single peer."""
 LINGER: Final = 1.0
@@ -78,6 +80,9 @@ class Edges(Protocol):
 
     def finish(self, finish: Finish) -> None:
         """A request has ended at one target."""
+
+    def work(self, command: Work) -> None:
+        """Have something of a transfer done."""
 
     def peer_changed(self, change: PeerChanged) -> None:
         """A neighbour changed its state."""
@@ -112,7 +117,7 @@ class Reactor:
         self._edges = edges
         self._clock = clock
         self._inbox: deque[Callable[[float], list[Command]]] = deque()
-        self._upward: deque[Finish | Invoke] = deque()
+        self._upward: deque[Finish | Invoke | Work] = deque()
         self._wakeup = Wakeup()
         self._door = threading.Lock()
         self._closed = False
@@ -212,6 +217,7 @@ class Reactor:
         self._receive(ready, now)
         self._deadlines()
         self._flush()
+        self._bulk()
         self._hand_up()
 
     def _patience(self) -> int:
@@ -326,6 +332,8 @@ class Reactor:
                     self._send(command.conn, command.packet, now)
                 case Finish() | Invoke():
                     self._upward.append(command)
+                case _ if isinstance(command, Work):
+                    self._upward.append(command)
                 case Revoke():
                     self._hand_up()  # the call may be among those
                     self._edges.revoke_call(command.call)
@@ -354,6 +362,17 @@ class Reactor:
                     if not self._edges.invoke(command.call):
                         now = self._clock()
                         self._obey(self.node.refuse(command.call, now), now)
+                case _:
+                    self._edges.work(command)
+
+    def _bulk(self) -> None:
+        """Segments and chunks, as many as a pass has time for; they take turns."""
+        for _ in range(MOST_BULK):
+            now = self._clock()
+            if not (commands := self.node.next_bulk(self.ports.blocked, now)):
+                return
+            self._obey(commands, now)
+        self._more = True
 
     def _send(self, conn: Conn, packet: Packet, now: float) -> None:
         try:

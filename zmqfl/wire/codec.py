@@ -164,6 +164,7 @@ def _is_counts(value: object) -> bool:
 _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "str": lambda value: type(value) is str,
     "int": _is_count,
+    "bytes": lambda value: type(value) is bytes,
     "list[int]": _is_counts,
     "list[str]": lambda value: type(value) is list and all(type(item) is str for item in value),
     "list[list[int]]": lambda value: type(value) is list and all(_is_counts(item) for item in value),

@@ -19,6 +19,11 @@ the end-to-end header (one of the dataclasses below, a msgpack array in field or
     PROBED    control   nobody               idempotent                256 states
     CANCEL    control   nobody               idempotent                one per request and target
     RETURN    control   nobody               attempt of the copy       one per message that cannot go on
+    SEGMENT   bulk      origin, go-back-N    origin, instance, offset  the flow's window, see `protocol/flow_sender.py`
+    SEGMENTED control   nobody: cumulative   idempotent                one per segment
+
+Whatever has more body than fits one message travels as a flow: SEGMENTs, each acknowledged by SEGMENTED, are put
+together by the target to the very message (REQUEST, REPLY or FIRE) that was too large.
 
 Fields are appended, never changed or removed: a reader ignores fields it does not know and fills missing ones
 with their defaults. Times are relative, in milliseconds. `docs/protocol.md` says what each field means.
@@ -66,6 +71,8 @@ class Kind(IntEnum):
     PROBED = 20
     CANCEL = 21
     RETURN = 22
+    SEGMENT = 23
+    SEGMENTED = 24
 
 
 FIRST_ROUTED = 16
@@ -84,6 +91,8 @@ class Flag(IntFlag):
     """A cell that does not know this kind answers RETURN; without the bit it drops the message."""
     PATIENT = 32
     """The origin knows that the route broke a moment ago: a cell that has just started waits for its children."""
+    REPEATABLE = 64
+    """A request that may run more than once: the callee keeps no reply for it, and a lost one is sent again."""
 
 
 class Lane(IntEnum):
@@ -352,16 +361,67 @@ class Return:
     targets: list[str]
 
 
+@record
+class Segment:
+    """Bytes [offset, offset + length of the bodies) of the bodies of one message, of `total` bytes in all."""
+
+    KIND: ClassVar[Kind] = Kind.SEGMENT
+    origin: str
+    fence: int
+    instance: int
+    id: int
+    """Number of the flow at its origin."""
+    offset: int
+    total: int
+    kind: int
+    """Of the message that is carried."""
+    flags: int
+    """Those of the message that is carried."""
+    header: bytes
+    """Frame 2 of the message that is carried; only at offset 0, else empty."""
+    lengths: list[int]
+
+
+class FlowState(IntEnum):
+    """What the target of a flow says with each SEGMENTED."""
+
+    OPEN = 0
+    """Go on."""
+    GAP = 1
+    """A segment is missing: go back to `received`."""
+    COMPLETE = 2
+    """The message is whole."""
+    REFUSED = 3
+    """It is not wanted, or there is no room; the text says why."""
+    TOO_BIG = 4
+    """It never will be taken; the text says why."""
+
+
+@record
+class Segmented:
+    """The target of flow `id` of instance `to_instance` has its first `received` bytes."""
+
+    KIND: ClassVar[Kind] = Kind.SEGMENTED
+    origin: str
+    fence: int
+    instance: int
+    id: int
+    to_instance: int
+    received: int
+    state: int
+    text: str = ""
+
+
 Greeting = Hello | Attach
 LinkMessage = Hello | Welcome | Attach | Attached | Reset | Bye | ByeAck | Beat
-RoutedMessage = Request | Reply | Fire | Probe | Probed | Cancel | Return
+RoutedMessage = Request | Reply | Fire | Probe | Probed | Cancel | Return | Segment | Segmented
 Message = LinkMessage | RoutedMessage
 
 CLASSES: Mapping[int, type[Message]] = {
     cls.KIND: cls
     for cls in (
         Hello, Welcome, Attach, Attached, Reset, Bye, ByeAck, Beat,
-        Request, Reply, Fire, Probe, Probed, Cancel, Return,
+        Request, Reply, Fire, Probe, Probed, Cancel, Return, Segment, Segmented,
     )
 }  # fmt: skip
 
@@ -395,4 +455,11 @@ DELIVERY: Mapping[Kind, Delivery] = {
     Kind.PROBED: Delivery(Lane.CONTROL, "nobody", "idempotent", "256 states"),
     Kind.CANCEL: Delivery(Lane.CONTROL, "nobody", "idempotent", "one per request and target"),
     Kind.RETURN: Delivery(Lane.CONTROL, "nobody", "attempt of the copy", "one per message that cannot go on"),
+    Kind.SEGMENT: Delivery(
+        Lane.BULK,
+        "origin, go-back-N",
+        "origin, instance, offset",
+        "the flow's window, see `protocol/flow_sender.py`",
+    ),
+    Kind.SEGMENTED: Delivery(Lane.CONTROL, "nobody: cumulative", "idempotent", "one per segment"),
 }

@@ -1,0 +1,164 @@
+"""Pushes of a cell, the targets' side: from a stream that begins to its consumer, and to its one end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from zmqfl.cell.filters import Filters
+from zmqfl.cell.message import Message, MessageHeaderKey
+from zmqfl.cell.pushing import PAYLOAD_CODEC, Submit
+from zmqfl.cell.registry import Registry
+from zmqfl.cell.streams import Chunk, Consumer, ConsumerFactory, Incoming
+from zmqfl.cell.workers import Workers
+from zmqfl.errors import CellReturnCode, ClosedError, RequestFailed
+from zmqfl.protocol.commands import Call, CloseStream, Command, Consume, OpenStream, Outcome, StreamKey
+from zmqfl.protocol.node import Node
+from zmqfl.protocol.push_receiver import PushReceiver
+from zmqfl.wire import payload
+
+log = logging.getLogger("zmqfl.cell")
+OK = CellReturnCode.OK
+
+
+class Consuming:
+    """See the module. A factory is found as a handler is: `channel:topic`, `channel:*`, `*:*`."""
+
+    def __init__(
+        self,
+        node: Node,
+        files: Workers,
+        calls: Workers,
+        filters: Filters,
+        submit: Submit,
+        clock: Callable[[], float],
+    ) -> None:
+        self.factories: Registry[ConsumerFactory] = Registry()
+        self._node = node
+        self._files = files
+        self._calls = calls
+        self._filters = filters
+        self._submit = submit
+        self._clock = clock
+        self._consumers: dict[StreamKey, Consumer] = {}
+
+    # -- the reactor's thread --------------------------------------------------------------------------------------
+
+    def open(self, command: OpenStream) -> None:
+        """Have the consumer made, on a worker: filters and factory are the application's code."""
+        key, call = command.key, command.call
+
+        def job() -> None:
+            call.started = self._clock()
+            try:
+                outcome = self._make(key, call)
+            except BaseException as error:  # noqa: BLE001  the owner must learn that it is refused
+                outcome = _failed(error, f"{call.headers.get('c')}:{call.headers.get('o')}")
+            self._report(key, lambda stream, now: stream.opened(outcome, now))
+
+        self._run(self._calls, key, job, lambda stream, now: stream.opened(_no_worker(), now))
+
+    def consume(self, command: Consume) -> None:
+        """Have a chunk taken."""
+        key, call = command.key, command.call
+        consumer = self._consumers[key]
+
+        def job() -> None:
+            call.started = self._clock()
+            try:
+                chunk = Chunk(call.headers.get("h") or {}, call.codec, call.bodies)
+                go, outcome = consumer.consume(chunk)
+            except BaseException as error:  # noqa: BLE001  as above
+                go, outcome = False, _failed(error, f"a stream of {call.origin}")
+            self._report(key, lambda stream, now: stream.consumed(outcome, go, now))
+
+        workers = self._files if consumer.is_quick else self._calls
+        self._run(workers, key, job, lambda stream, now: stream.consumed(_no_worker(), False, now))
+
+    def end(self, command: CloseStream) -> None:
+        """End the consumer, on a worker: `stream_done_cb` is the application's code."""
+        consumer = self._consumers.pop(command.key)
+
+        def job() -> None:
+            try:
+                outcome = consumer.close(command.code, command.reason, command.culprit)
+            except BaseException as error:  # noqa: BLE001  as above
+                outcome = _failed(error, f"the end of a stream of {command.key[0]}")
+            self._report(command.key, lambda stream, now: stream.closed(outcome))
+
+        if not self._calls.submit(job, 0, job):
+            job()  # it must not depend on a worker: a file would be left behind
+
+    def close(self) -> None:
+        """Nothing will be told any more."""
+        consumers, self._consumers = self._consumers, {}
+        for consumer in consumers.values():
+            consumer.close(CellReturnCode.ABORT_RUN, f"{self._node.fqcn} has stopped", self._node.fqcn)
+
+    # -- workers -------------------------------------------------------------------------------------------------------
+
+    def _make(self, key: StreamKey, call: Call) -> Outcome:
+        channel, topic = str(call.headers.get("c", "")), str(call.headers.get("o", ""))
+        context = self._context(call)
+        request = Message(
+            {
+                MessageHeaderKey.MSG_TYPE: "req",
+                MessageHeaderKey.ORIGIN: call.origin,
+                MessageHeaderKey.DESTINATION: self._node.fqcn,
+                MessageHeaderKey.CHANNEL: channel,
+                MessageHeaderKey.TOPIC: topic,
+                MessageHeaderKey.REQ_ID: call.id,
+            },
+            context,
+        )
+        if (refusal := self._filters.on_request(request, channel, topic)) is not None and not refusal.ok:
+            return Outcome(refusal.return_code, refusal.error)
+        factory = self.factories.find(channel, topic)
+        if factory is None:
+            text = f"no stream processing is registered for {channel}:{topic} at {self._node.fqcn}"
+            return Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text, headers={"not_ready": 1})
+        consumer = factory(Incoming(call.origin, channel, topic, context))
+        self._consumers[key] = consumer
+        return Outcome(OK)
+
+    def _context(self, call: Call) -> dict[str, Any]:
+        context = payload.decode(call.bodies) if call.codec == PAYLOAD_CODEC else None
+        call.bodies = ()
+        if not isinstance(context, dict):
+            raise RequestFailed("the context of a stream is a dict", code=CellReturnCode.INVALID_REQUEST)
+        return context
+
+    def _run(
+        self,
+        workers: Workers,
+        key: StreamKey,
+        job: Callable[[], None],
+        refused: Callable[[PushReceiver, float], list[Command]],
+    ) -> None:
+        def refuse() -> None:
+            self._report(key, refused)
+
+        if not workers.submit(job, 0, refuse):
+            refuse()
+
+    def _report(self, key: StreamKey, tell: Callable[[PushReceiver, float], list[Command]]) -> None:
+        def act(now: float) -> list[Command]:
+            return self._node.transfer(lambda t: t.to_stream(key, lambda stream: tell(stream, now)), now)
+
+        try:
+            self._submit(act)
+        except ClosedError:
+            return  # the cell has stopped; `close` ends the consumer
+
+
+def _no_worker() -> Outcome:
+    return Outcome(CellReturnCode.SERVICE_UNAVAILABLE, "no free worker")
+
+
+def _failed(error: BaseException, where: str) -> Outcome:
+    if isinstance(error, RequestFailed):
+        return Outcome(error.code, error.reason)
+    log.warning("%s failed", where, exc_info=error)
+    text = str(error) if type(error).__module__.startswith("zmqfl.") else f"{type(error).__name__}: {error}"
+    return Outcome(CellReturnCode.PROCESS_EXCEPTION, text)

@@ -1,0 +1,126 @@
+"""Files as streams: the producer that a push reads from, and the consumer that writes what comes in.
+
+A chunk is the raw bytes and their digest; the last one says that it is. The consumer writes `.part`, checks each
+digest, and renames when all targets have all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from zmqfl.blobs.digest import digest
+from zmqfl.blobs.sink import FileSink
+from zmqfl.blobs.source import Source
+from zmqfl.cell.streams import Chunk, Incoming
+from zmqfl.errors import CellReturnCode, RequestFailed, SinkError
+from zmqfl.protocol.commands import Outcome
+
+RAW: Final = 2
+"""Payload codec of a chunk that is bytes of a file."""
+NAME_KEY: Final = "__file_name__"
+SIZE_KEY: Final = "__file_size__"
+LOCATION_KEY: Final = "__file_location__"
+"""Where the context of the stream holds what is known of the file."""
+OK: Final = CellReturnCode.OK
+
+
+class FileProducer:
+    """Chunks of `chunk_size` bytes of a source, read once each."""
+
+    looks_ahead = True
+    is_quick = True
+
+    def __init__(self, source: Source, chunk_size: int, timeout: float) -> None:
+        self.source = source
+        self._chunk = chunk_size
+        self._timeout = timeout
+        self._offset = 0
+        self._done = False
+
+    def produce(self) -> Chunk | None:
+        """The next chunk; an empty file is one empty chunk. Raises `SourceError` when the source is not what it was."""
+        if self._done:
+            return None
+        length = min(self._chunk, self.source.size - self._offset)
+        data = self.source.read(self._offset, length)
+        self._offset += length
+        self._done = self._offset >= self.source.size
+        if not self._done:
+            self.source.prefetch(self._offset, self._chunk)
+        headers: dict[str, Any] = {"d": digest(data)}
+        if self._done:
+            headers["last"] = 1
+        return Chunk(headers, RAW, (data,) if length else (), self._timeout)
+
+    def settle(self, replies: Mapping[str, Outcome]) -> Any:
+        """All targets have the chunk: go on; after the last one that is the result."""
+        return True if self._done and all(not reply.headers.get("go") for reply in replies.values()) else None
+
+    def close(self) -> None:
+        """Close the source."""
+        self.source.close()
+
+
+class FileConsumer:
+    """Writes a stream into `folder`. The file is named by `name` when it is whole.
+
+    `chunk_taken(index, size)`: told after each chunk, in the worker; what it raises fails the push. `ended(path, code,
+    reason, culprit)`: told once at the end; what it returns goes back to the owner.
+    """
+
+    def __init__(
+        self,
+        incoming: Incoming,
+        folder: Path,
+        name: str,
+        on_exists: Any = "keep",
+        chunk_taken: Callable[[int, int], object] | None = None,
+        ended: Callable[[Path | None, CellReturnCode, str, str], Outcome] | None = None,
+    ) -> None:
+        self.incoming = incoming
+        self.is_quick = chunk_taken is None
+        size = incoming.context.get(SIZE_KEY)
+        self._sink = FileSink(folder, name, size if type(size) is int else None, on_exists)
+        self._sink.open()
+        self._chunk_taken = chunk_taken
+        self._ended = ended
+        self._offset = 0
+        self._index = 0
+
+    def consume(self, chunk: Chunk) -> tuple[bool, Outcome]:
+        """Check and write. Raises `RequestFailed`, `SinkError`."""
+        if chunk.codec != RAW:
+            text = f"{self.incoming.topic} takes files, and this is no chunk of one"
+            raise RequestFailed(text, code=CellReturnCode.INVALID_REQUEST)
+        data = chunk.bodies[0] if len(chunk.bodies) == 1 else b"".join(chunk.bodies)
+        if digest(data) != chunk.headers.get("d"):
+            text = f"chunk {self._index} was damaged on its way"
+            raise RequestFailed(text, code=CellReturnCode.INVALID_REQUEST)
+        self._sink.write(self._offset, data)
+        self._offset += len(data)
+        self._index += 1
+        if self._chunk_taken is not None:
+            self._chunk_taken(self._index - 1, len(data))
+        return not chunk.headers.get("last"), Outcome(OK)
+
+    def close(self, code: CellReturnCode, reason: str, culprit: str) -> Outcome:
+        """Rename, or remove."""
+        path = None
+        failure: SinkError | None = None
+        if code is OK:
+            try:
+                path = Path(self._sink.commit())
+            except SinkError as error:
+                failure, code, reason = error, CellReturnCode.PROCESS_EXCEPTION, str(error)
+        if path is None:
+            self._sink.discard()
+        answer = self._ended(path, code, reason, culprit) if self._ended is not None else Outcome(OK)
+        return answer if failure is None else Outcome(code, reason)
+
+
+def unique_name() -> str:
+    """A name for a received file that nobody else has (FLARE names received files so)."""
+    return str(uuid4())

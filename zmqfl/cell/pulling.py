@@ -1,0 +1,219 @@
+"""Pulls of a cell, the receiver's side: from the verb to the handle, and the sink in between."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zmqfl.blobs.digest import digest
+from zmqfl.blobs.sink import Sink
+from zmqfl.cell.handles import Handle
+from zmqfl.cell.progress import TransferProgress
+from zmqfl.cell.pushing import Submit
+from zmqfl.cell.workers import Workers
+from zmqfl.errors import BlobError, CellReturnCode, ClosedError, SourceChangedError, TransferError
+from zmqfl.protocol.commands import Abandon, Command, Commit, Prepare, PullEnded, Write
+from zmqfl.protocol.node import Node
+from zmqfl.protocol.pull_receiver import PullReceiver
+
+log = logging.getLogger("zmqfl.cell")
+
+SinkFactory = Callable[[str, int], Sink[Any]]
+"""(name of the source, bytes) -> where it goes."""
+
+
+class PullHandle(Handle[Any]):
+    """A pull under way. `result` and `await` give the path of the file (the bytes, of a pull into memory), and raise
+    `TransferError`, or the `BlobError` of the sink or source."""
+
+    def __init__(self, rid: str, owner: str, *, on_cancel: Callable[[], None], on_reactor: Callable[[], bool]) -> None:
+        super().__init__(on_cancel=on_cancel, on_reactor=on_reactor)
+        self.rid = rid
+        self.owner = owner
+        self.begin = time.monotonic()
+        self._machine: PullReceiver | None = None
+        self._seconds: float | None = None
+
+    @property
+    def progress(self) -> TransferProgress:
+        """Bytes that are verified and written, of all; those of an earlier attempt count."""
+        seconds = self._seconds if self._seconds is not None else time.monotonic() - self.begin
+        machine = self._machine
+        return TransferProgress(machine.done, machine.size, seconds) if machine else TransferProgress(0, 0, seconds)
+
+    @property
+    def fetched(self) -> int:
+        """Bytes that came over the network."""
+        return self._machine.fetched if self._machine else 0
+
+    def _about(self) -> str:
+        return f" of {self.rid} from {self.owner}"
+
+
+@dataclass(slots=True)
+class _Pull:
+    """What the machine does not know of a pull."""
+
+    handle: PullHandle
+    make_sink: SinkFactory
+    keep: bool
+    sink: Sink[Any] | None = None
+    error: BlobError | None = None
+    writers: int = 0
+
+
+class Pulling:
+    """See the module."""
+
+    def __init__(self, node: Node, files: Workers, submit: Submit, pause: float) -> None:
+        self._node = node
+        self._files = files
+        self._submit = submit
+        self._pause = pause
+        self._pulls: dict[int, _Pull] = {}
+
+    # -- any thread ----------------------------------------------------------------------------------------------------
+
+    def pull(self, handle: PullHandle, make_sink: SinkFactory, timeout: float, keep: bool) -> None:
+        """Begin. `keep`: leave what was written for a later attempt, should it fail."""
+
+        def act(now: float) -> list[Command]:
+            if handle.done():
+                return []
+            machine = PullReceiver(self._node.next_id(), handle.owner, handle.rid, timeout, self._pause, now)
+            handle._machine = machine
+            self._pulls[machine.id] = _Pull(handle, make_sink, keep)
+            return self._node.transfer(lambda transfers: transfers.pull(machine, now), now)
+
+        self._submit(act)
+
+    def cancel(self, handle: PullHandle, code: CellReturnCode, reason: str) -> None:
+        """End a pull."""
+
+        def act(now: float) -> list[Command]:
+            machine = handle._machine
+            return [] if machine is None else self._tell(machine.id, lambda m: m.cancel(code, reason, now), now)
+
+        try:
+            self._submit(act)
+        except ClosedError:
+            return  # closing has ended it as well
+
+    # -- the reactor's thread --------------------------------------------------------------------------------------
+
+    def prepare(self, command: Prepare) -> None:
+        """Open the sink."""
+        pull = self._pulls[command.id]
+
+        def job() -> None:
+            have: set[int] = set()
+            try:
+                pull.sink = pull.make_sink(command.name, command.size)
+                have = set(pull.sink.resume(command.fingerprint, command.chunk))
+            except BlobError as failure:
+                pull.error = failure
+            error = str(pull.error or "")
+            self._report(command.id, lambda machine, now: machine.prepared(have, error, now))
+
+        self._run(job)
+
+    def write(self, command: Write) -> None:
+        """Check a chunk, and write it."""
+        pull = self._pulls.get(command.id)
+        if pull is None or pull.sink is None:
+            return
+        sink = pull.sink
+
+        def job() -> None:
+            verdict, error = "ok", ""
+            try:
+                data = command.bodies[0] if len(command.bodies) == 1 else b"".join(command.bodies)
+                if digest(data) != command.digest:
+                    verdict = "bad"
+                else:
+                    sink.write(command.offset, data)
+                    sink.mark(command.index, command.digest)
+            except BlobError as failure:
+                pull.error = pull.error or failure
+                verdict, error = "failed", str(failure)
+            self._report(command.id, lambda machine, now: machine.written(command.index, verdict, error, now))
+
+        self._run(job)
+
+    def commit(self, command: Commit) -> None:
+        """Everything is there."""
+        pull = self._pulls[command.id]
+
+        def job() -> None:
+            value: Any = None
+            try:
+                assert pull.sink is not None
+                value = pull.sink.commit()
+            except BlobError as failure:
+                pull.error = failure
+            error = str(pull.error or "")
+            self._report(command.id, lambda machine, now: machine.committed(value, error, now))
+
+        self._run(job)
+
+    def abandon(self, command: Abandon) -> None:
+        """It has failed."""
+        pull = self._pulls[command.id]
+
+        def job() -> None:
+            _close(pull)
+            self._report(command.id, lambda machine, now: machine.abandoned())
+
+        self._run(job)
+
+    def ended(self, command: PullEnded) -> None:
+        """Tell the handle."""
+        pull = self._pulls.pop(command.id)
+        handle = pull.handle
+        handle._seconds = time.monotonic() - handle.begin
+        if command.code is CellReturnCode.OK:
+            handle._finish(command.value)
+        elif pull.error is not None:
+            handle._fail(pull.error)
+        elif command.kind == "source_changed":
+            remedy = f"have {handle.owner} offer it again"
+            handle._fail(SourceChangedError(command.reason, file=handle.rid, remedy=remedy))
+        else:
+            handle._fail(TransferError(command.reason, code=command.code, culprit=handle.owner))
+
+    def close(self) -> None:
+        """Nothing will be told any more."""
+        pulls, self._pulls = self._pulls, {}
+        for pull in pulls.values():
+            _close(pull)
+            pull.handle._fail(ClosedError(f"cell {self._node.fqcn} was closed"))
+
+    def _run(self, job: Callable[[], None]) -> None:
+        if not self._files.submit(job, 0, job):
+            job()
+
+    def _report(self, id: int, tell: Callable[[PullReceiver, float], list[Command]]) -> None:
+        try:
+            self._submit(lambda now: self._tell(id, lambda machine: tell(machine, now), now))
+        except ClosedError:
+            return  # the handle has been told
+
+    def _tell(self, id: int, act: Callable[[PullReceiver], list[Command]], now: float) -> list[Command]:
+        return self._node.transfer(lambda transfers: transfers.to_pull(id, act), now)
+
+
+def _close(pull: _Pull) -> None:
+    """Close the sink of a pull that did not end well: once, and never an error."""
+    sink, pull.sink = pull.sink, None
+    if sink is None:
+        return
+    try:
+        if pull.keep:
+            sink.close(keep=True)
+        else:
+            sink.discard()
+    except BlobError as error:
+        log.warning("%s", error)

@@ -1,0 +1,289 @@
+"""The verbs of a cell that move files: push and consume, offer and pull. Each returns a handle at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from zmqfl.blobs.buffer_sink import BufferSink
+from zmqfl.blobs.paths import safe_name
+from zmqfl.blobs.sink import FileSink, OnExists, Sink
+from zmqfl.blobs.source import BufferSource, FileSource
+from zmqfl.cell.callbacks import Callback, callback
+from zmqfl.cell.file_streams import NAME_KEY, SIZE_KEY, FileConsumer, FileProducer
+from zmqfl.cell.offering import Transaction
+from zmqfl.cell.pulling import PullHandle
+from zmqfl.cell.pushing import PushHandle
+from zmqfl.cell.registry import check_name, check_seconds
+from zmqfl.cell.streams import ConsumerFactory, Incoming, Producer
+from zmqfl.config import MIB
+from zmqfl.errors import ArgumentError, CellReturnCode
+from zmqfl.fqcn import parse
+from zmqfl.protocol.commands import Outcome
+
+if TYPE_CHECKING:
+    from zmqfl.cell.transfer_edges import TransferEdges
+
+FILES: Final = "files"
+"""The channel of `push_file` and `consume`, unless another one is named."""
+CHUNK: Final = 1 * MIB
+"""Bytes of a chunk (seed 000)."""
+CHUNK_TIMEOUT: Final = 30.0
+"""Seconds that a transfer may be without progress."""
+OFFER_TIMEOUT: Final = 3600.0
+"""Seconds without activity after which an offer ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A pushed file at its target, whole or not."""
+
+    origin: str
+    name: str
+    """What the owner calls it; not a path."""
+    path: Path | None
+    """Where it is; None unless `code` is OK."""
+    size: int
+    context: Mapping[str, Any]
+    code: CellReturnCode
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A file that others may pull. `withdraw` ends it."""
+
+    rid: str
+    owner: str
+    name: str
+    size: int
+    transaction: Transaction
+
+    def withdraw(self) -> None:
+        """Offer it no longer; who is pulling it gets an error."""
+        self.transaction.end()
+
+    def __enter__(self) -> Offer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.withdraw()
+
+
+class TransferVerbs:
+    """Mixed into `Cell`."""
+
+    if TYPE_CHECKING:
+        fqcn: str
+        _transfers: TransferEdges
+
+        def _check(self) -> None: ...
+        def _is_on_reactor(self) -> bool: ...
+
+    # -- push ----------------------------------------------------------------------------------------------------------
+
+    def push_file(
+        self,
+        path: str | Path,
+        to: str | Iterable[str],
+        topic: str = FILES,
+        *,
+        channel: str = FILES,
+        context: Mapping[str, Any] | None = None,
+        chunk_size: int = CHUNK,
+        window: int = 1,
+        timeout: float = CHUNK_TIMEOUT,
+    ) -> PushHandle:
+        """Push a file to all of `to` at once: all of them get it, or none. They must `consume` the topic.
+
+        `context`: what their callbacks get to know. `window`: rounds under way at once; 1 is strict lockstep.
+        `timeout`: seconds without progress. The handle gives a `PushReport`, or raises `TransferError`.
+        Raises `SourceError` for what is no readable file, `EncodeError`, `ArgumentError`, `ClosedError`.
+        """
+        if chunk_size <= 0:
+            raise ArgumentError(f"chunk_size must be a number of bytes above 0, not {chunk_size}")
+        self._check()
+        source = FileSource(path)
+        facts = {**(context or {}), NAME_KEY: source.name, SIZE_KEY: source.size}
+        producer = FileProducer(source, chunk_size, timeout)
+        return self.push(channel, topic, producer, to, facts, window=window, timeout=timeout, total=source.size)
+
+    def push(
+        self,
+        channel: str,
+        topic: str,
+        producer: Producer,
+        to: str | Iterable[str],
+        context: Mapping[str, Any],
+        *,
+        window: int = 1,
+        timeout: float = CHUNK_TIMEOUT,
+        total: int = 0,
+    ) -> PushHandle:
+        """Push what `producer` makes, chunk by chunk (see `zmqfl.cell.streams`). It is closed in any case.
+
+        `total`: bytes, if known, for the progress. Raises as `push_file` does.
+        """
+        try:
+            self._check()
+            targets = _targets(to)
+            seconds = check_seconds(timeout, "timeout") or CHUNK_TIMEOUT
+            handle = PushHandle(
+                targets,
+                total,
+                on_cancel=lambda: self._transfers.pushing.cancel(handle, CellReturnCode.ABORT_RUN, "cancelled"),
+                on_reactor=self._is_on_reactor,
+            )
+            names = check_name(channel, "channel"), check_name(topic, "topic")
+            self._transfers.pushing.push(handle, *names, producer, context, window, seconds)
+        except BaseException:
+            producer.close()
+            raise
+        return handle
+
+    def consume(
+        self,
+        topic: str = FILES,
+        to: str | Path = ".",
+        *,
+        channel: str = FILES,
+        on_exists: OnExists = "keep",
+        done: Callable[[Received], Any] | None = None,
+        chunk_taken: Callable[[int, int], Any] | None = None,
+    ) -> None:
+        """Receive what is pushed to a topic as files in the folder `to`, under the names of their owners, made safe.
+
+        `on_exists`: "keep" a file of that name and add a number to the new one's, "replace" it, or "fail" the push.
+        `done(received)`: called once for each push, however it ended; what it returns goes back to the owner.
+        `chunk_taken(index, size)`: called after each chunk; what it raises fails the push for all. Both may be
+        coroutine functions: they run on the loop that is running now. Raises `ArgumentError` where `to` is no folder.
+        """
+        folder = Path(to)
+        if not folder.is_dir():
+            raise ArgumentError(f"{folder} is not a folder; make it first")
+        make = partial(_make_consumer, folder.absolute(), on_exists, callback(done), callback(chunk_taken))
+        self.consume_streams(channel, topic, make)
+
+    def consume_streams(self, channel: str, topic: str, factory: ConsumerFactory) -> None:
+        """Receive what is pushed to (channel, topic) by what `factory` makes (see `zmqfl.cell.streams`); "*" stands for
+        all. A second registration replaces the first."""
+        self._transfers.consuming.factories.set(channel, topic, factory)
+
+    # -- pull ----------------------------------------------------------------------------------------------------------
+
+    def offer(
+        self,
+        what: str | Path | bytes | bytearray | memoryview,
+        *,
+        to: Iterable[str] | None = None,
+        timeout: float = OFFER_TIMEOUT,
+        name: str = "",
+        chunk_size: int = CHUNK,
+        on_served: Callable[..., Any] | None = None,
+        on_expired: Callable[..., Any] | None = None,
+    ) -> Offer:
+        """Let others pull a file, or bytes, by a reference id that nobody can guess.
+
+        `to`: the only cells that may; None: whoever knows the id. `timeout`: seconds without activity after which it
+        ends. `on_served(rid, receiver, "success" | "failed", name)`; `on_expired(transaction id, names)`, on time-out
+        only. Raises `SourceError` for what is no readable file, `ClosedError`.
+        """
+        self._check()
+        source = FileSource(what) if isinstance(what, str | Path) else _buffer_source(name, what, chunk_size)
+        receivers = None if to is None else _targets(to)
+        transaction = self.new_transaction(timeout, on_expired)
+        rid = transaction.add(source, chunk_size, receivers, callback(on_served))
+        return Offer(rid, self.fqcn, source.name, source.size, transaction)
+
+    def new_transaction(
+        self, timeout: float, on_expired: Callable[..., Any] | None = None, **kwargs: Any
+    ) -> Transaction:
+        """Begin a group of files that are offered together. `on_expired(id, names, **kwargs)`, on time-out only."""
+        self._check()
+        seconds = check_seconds(timeout, "timeout") or OFFER_TIMEOUT
+        return self._transfers.offering.new_transaction(seconds, callback(on_expired, kwargs))
+
+    def pull(
+        self,
+        rid: str,
+        owner: str,
+        to: str | Path | None = None,
+        *,
+        name: str | None = None,
+        on_exists: OnExists = "keep",
+        timeout: float = CHUNK_TIMEOUT,
+        resume: bool = False,
+    ) -> PullHandle:
+        """Fetch what `owner` offers as `rid` into the folder `to`; the handle gives the path. Without `to` it goes into
+        memory, and the handle gives a bytearray.
+
+        `name`: of the file; None: the owner's, made safe. `timeout`: seconds without progress. `resume`: should it
+        fail, leave what is there; a later pull of the same `rid` and name goes on with it in any case.
+        Raises `ArgumentError`, `ClosedError`; the handle `TransferError`, `SinkError`, `SourceChangedError`.
+        """
+        self._check()
+        folder = None if to is None else Path(to).absolute()
+        if folder is not None and not folder.is_dir():
+            raise ArgumentError(f"{folder} is not a folder; make it first")
+        handle = PullHandle(
+            rid,
+            parse(owner, "owner"),
+            on_cancel=lambda: self._transfers.pulling.cancel(handle, CellReturnCode.ABORT_RUN, "cancelled"),
+            on_reactor=self._is_on_reactor,
+        )
+        seconds = check_seconds(timeout, "timeout") or CHUNK_TIMEOUT
+        make = partial(_make_sink, folder, name, on_exists)
+        self._transfers.pulling.pull(handle, make, seconds, resume)
+        return handle
+
+
+def _targets(to: str | Iterable[str]) -> tuple[str, ...]:
+    names = (to,) if isinstance(to, str) else tuple(dict.fromkeys(to))
+    if not names:
+        raise ArgumentError("there are no targets; name at least one cell")
+    return tuple(parse(name, "to") for name in names)
+
+
+def _buffer_source(name: str, buffer: bytes | bytearray | memoryview, chunk: int) -> BufferSource:
+    source = BufferSource(name or "bytes", buffer)
+    source.fix(chunk)
+    return source
+
+
+def _make_sink(folder: Path | None, name: str | None, on_exists: OnExists, theirs: str, size: int) -> Sink[Any]:
+    if folder is None:
+        return BufferSink(size)
+    return FileSink(folder, safe_name(theirs) if name is None else name, size, on_exists)
+
+
+def _make_consumer(
+    folder: Path,
+    on_exists: OnExists,
+    done: Callback | None,
+    chunk_taken: Callback | None,
+    incoming: Incoming,
+) -> FileConsumer:
+    name = str(incoming.context.get(NAME_KEY, ""))
+    size = incoming.context.get(SIZE_KEY)
+
+    def ended(path: Path | None, code: CellReturnCode, reason: str, culprit: str) -> Outcome:
+        if done is None:
+            return Outcome(CellReturnCode.OK)
+        context = {key: value for key, value in incoming.context.items() if key not in (NAME_KEY, SIZE_KEY)}
+        known = size if isinstance(size, int) else 0
+        return reply_of(done.run(Received(incoming.origin, name, path, known, context, code, reason)))
+
+    taken = None if chunk_taken is None else chunk_taken.run
+    return FileConsumer(incoming, folder, safe_name(name), on_exists, taken, ended)
+
+
+def reply_of(value: Any) -> Outcome:
+    """What a callback at the end of a stream has given, for the owner."""
+    from zmqfl.cell.pushing import PAYLOAD_CODEC
+    from zmqfl.wire import payload
+
+    bodies = () if value is None else tuple(payload.encode(value))
+    return Outcome(CellReturnCode.OK, "", PAYLOAD_CODEC, {}, bodies)
