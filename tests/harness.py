@@ -33,6 +33,7 @@ from zmqfl.protocol.commands import (
     Command,
     Exit,
     Finish,
+    FlowEnded,
     Hangup,
     Invoke,
     Note,
@@ -346,6 +347,8 @@ class Net:
                 case Exit():
                     host.exited = command.status
                     self.after(0.0, partial(self._end_process, host))
+                case FlowEnded():
+                    pass  # who closes a cell waits for it
                 case Note():
                     host.notes.append(command.text)
                 case Revoke():

@@ -35,7 +35,7 @@ class CellEdges:
         self.exit: Exit | None = None
         """Set when the process must end."""
         self.idle = threading.Event()
-        """While closing: the running handlers have ended."""
+        """While closing: the running handlers have ended, and their replies are on their way."""
         self.left = threading.Event()
         """Later: all neighbours have answered the BYE. Who ends the connections before loses what they did not read."""
         self._node = node
@@ -66,6 +66,10 @@ class CellEdges:
     def finish(self, finish: Finish) -> None:
         """A request has ended at one target."""
         self._asking.finish(finish)
+
+    def flow_ended(self) -> None:
+        """Some message that travelled as a flow has arrived, or is given up."""
+        self._look_idle()
 
     def work(self, command: Work) -> None:
         """Have something of a transfer done."""
@@ -104,15 +108,15 @@ class CellEdges:
 
     def reply(self, call: Call, outcome: Outcome, now: float) -> list[Command]:
         """A handler has ended."""
-        self._call_ended(call)
-        return self._node.reply(call, outcome, now)
+        commands = self._node.reply(call, outcome, now)
+        self._call_ended(call)  # afterwards: a long reply is under way by now, and holds up the end
+        return commands
 
     def begin_closing(self) -> list[Command]:
         """Refuse what is new; `idle` is set when nothing runs any more."""
         self._closing = True
         self._node.drain()
-        if not self._running:
-            self.idle.set()
+        self._look_idle()
         return []
 
     def leave(self, now: float) -> list[Command]:
@@ -128,8 +132,11 @@ class CellEdges:
     def _call_ended(self, call: Call) -> None:
         if call in self._running:
             self._running.remove(call)
-            if self._closing and not self._running:
-                self.idle.set()
+            self._look_idle()
+
+    def _look_idle(self) -> None:
+        if self._closing and not self._running and not self._node.flows.sending:
+            self.idle.set()
 
     def _look_ready(self) -> None:
         uplink = self._node.uplink

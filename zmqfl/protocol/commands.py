@@ -4,11 +4,11 @@ Post        (inside a node only) route a message to its targets; becomes Send
 Deliver     (inside a node only) this message is for this cell
 GiveBack    (inside a node only) what this cell sent found no way
 FlowMoved   (inside a node only) some more of a message that travels as a flow has arrived
-FlowEnded   (inside a node only) a flow of this cell's own has ended at one target
 Ask         (inside a node only) a request of a machine; its `answered` is told how it ends at each target
 Unask       (inside a node only) a machine waits no longer for any of its requests
 Answer      (inside a node only) reply to a request that a machine has taken
 Send        hand a packet to one connection
+FlowEnded   a message of this cell's own that was cut has ended its way to one target
 Invoke      run the handler of a request; later `Node.reply`
 Revoke      the caller no longer waits: stop the handler if it can be stopped
 Finish      one target of one request has ended; its handle learns how
@@ -401,8 +401,8 @@ class Note:
 
 
 Command = (
-    Post | Deliver | GiveBack | FlowMoved | FlowEnded | Ask | Unask | Answer
-    | Send | Invoke | Revoke | Finish
+    Post | Deliver | GiveBack | FlowMoved | Ask | Unask | Answer
+    | Send | FlowEnded | Invoke | Revoke | Finish
     | Produce | Settle | PushEnded | OpenStream | Consume | CloseStream
     | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded
     | PeerChanged | Redial | Hangup | Exit | Note

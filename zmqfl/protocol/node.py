@@ -485,7 +485,7 @@ class Node:
                 case FlowMoved():
                     self._flow_moved(command, now)
                 case FlowEnded():
-                    out += self._flow_ended(command, now)
+                    out += [command, *self._flow_ended(command, now)]
                 case Invoke() if command.call.channel.startswith(INTERNAL):
                     out += self._obey(self.transfers.receive(command.call, now), now)
                 case Ask():

@@ -36,6 +36,7 @@ from zmqfl.protocol.commands import (
     Command,
     Exit,
     Finish,
+    FlowEnded,
     Hangup,
     Invoke,
     Note,
@@ -80,6 +81,9 @@ class Edges(Protocol):
 
     def finish(self, finish: Finish) -> None:
         """A request has ended at one target."""
+
+    def flow_ended(self) -> None:
+        """Some message that travelled as a flow has arrived, or is given up."""
 
     def work(self, command: Work) -> None:
         """Have something of a transfer done."""
@@ -332,6 +336,8 @@ class Reactor:
                     self._send(command.conn, command.packet, now)
                 case Finish() | Invoke():
                     self._upward.append(command)
+                case FlowEnded():
+                    self._edges.flow_ended()
                 case _ if isinstance(command, Work):
                     self._upward.append(command)
                 case Revoke():
