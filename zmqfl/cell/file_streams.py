@@ -31,6 +31,7 @@ class FileProducer:
     """Chunks of `chunk_size` bytes of a source, read once each."""
 
     looks_ahead = True
+    judges = False
     is_quick = True
 
     def __init__(self, source: Source, chunk_size: int, timeout: float) -> None:
@@ -56,8 +57,8 @@ class FileProducer:
         return Chunk(headers, RAW, (data,) if length else (), self._timeout)
 
     def settle(self, replies: Mapping[str, Outcome]) -> Any:
-        """All targets have the chunk: go on; after the last one that is the result."""
-        return True if self._done and all(not reply.headers.get("go") for reply in replies.values()) else None
+        """Never called: a target that does not take a chunk fails the push by itself."""
+        return None
 
     def close(self) -> None:
         """Close the source."""

@@ -109,7 +109,7 @@ class Pushing:
                 return []
             sender = PushSender(
                 self._node.next_id(), handle.targets, channel, topic, (PAYLOAD_CODEC, bodies),
-                window=window, looks_ahead=producer.looks_ahead, chunk_timeout=timeout,
+                window=window, looks_ahead=producer.looks_ahead, judges=producer.judges, chunk_timeout=timeout,
             )  # fmt: skip
             self._pushes[sender.id] = _Push(producer, handle)
             handle._acknowledged = sender.acknowledged

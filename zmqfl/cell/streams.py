@@ -30,6 +30,10 @@ class Producer(Protocol):
         """Whether a chunk may be made before the replies to the one before it are there."""
 
     @property
+    def judges(self) -> bool:
+        """Whether `settle` is to be called at all: one that does not look at replies saves a worker's turn per round."""
+
+    @property
     def is_quick(self) -> bool:
         """Whether it only reads and computes (a worker for files and codecs), and runs no code of the application's."""
 

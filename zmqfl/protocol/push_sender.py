@@ -5,7 +5,7 @@
     opening     a target is not ready                   opening     OPEN to it again, until the chunk time-out is over
     opening     all have answered                       sending     Produce
     sending     produced                                sending     ROUND, once fewer than `window` rounds are out
-    sending     a round is answered by all              sending     Settle, in the order of the rounds
+    sending     a round is answered by all              sending     Settle, in order, if the producer judges replies
     sending     settled: go on                          sending     Produce (earlier where the producer looks ahead)
     sending     all targets say that they have all      committing  END ok to all
     sending     nothing more is produced, all settled   committing  END ok to all
@@ -84,6 +84,7 @@ class PushSender:
         *,
         window: int,
         looks_ahead: bool,
+        judges: bool,
         chunk_timeout: float,
     ) -> None:
         self.id = id
@@ -96,6 +97,7 @@ class PushSender:
         self._channel, self._topic, self._context = channel, topic, context
         self._window = max(1, window) if looks_ahead else 1
         self._looks_ahead = looks_ahead
+        self._judges = judges
         self._timeout = chunk_timeout
         self._opened: set[str] = set()
         self._not_ready: set[str] = set()
@@ -274,6 +276,9 @@ class PushSender:
             self._last = replies
             self._settled += 1
             return self._commit()
+        if not self._judges:
+            self._settled += 1
+            return self._settle_next(now) or self._advance(now)
         self._busy["settle"] = True
         return [Settle(self.id, replies)]
 
@@ -308,7 +313,7 @@ class PushSender:
                 self._failure, self._culprit = outcome, target
             if self._waits_for:
                 return []
-            if self._last is None or self._failure is not None:
+            if self._last is None or self._failure is not None or not self._judges:
                 return self._end()
             self._busy["settle"] = True
             merged = {name: _with_end(reply, self.codes[name]) for name, reply in self._last.items()}
