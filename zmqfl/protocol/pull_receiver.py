@@ -4,7 +4,7 @@
     opening     start                                opening     OPEN to the owner
     opening     answered                             preparing   Prepare: open the sink, look what is there already
     preparing   prepared                             fetching    GET for the first chunks that are missing
-    fetching    a chunk came                         fetching    Write; the next GET
+    fetching    a chunk came                         fetching    Write; the next GET, or HAVE when there is none
     fetching    written                              fetching    the next GET
     fetching    written, bad digest                  fetching    GET for it again, at most `MOST_BAD` times in a row
     fetching    a GET failed, may be lost            fetching    GET again after a pause, at most `MOST_LOST` times
@@ -27,7 +27,7 @@ from typing import Any
 
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Abandon, Ask, Command, Commit, Outcome, Prepare, PullEnded, Unask, Write
-from zmqfl.protocol.pull_source import CHANNEL, DONE, GET, OPEN
+from zmqfl.protocol.pull_source import CHANNEL, DONE, GET, HAVE, OPEN
 
 FIRST_WINDOW, MOST_WINDOW = 8, 16
 """Chunks asked for at once."""
@@ -106,7 +106,8 @@ class PullReceiver:
         self.fetched += size
         if size != min(self.chunk, self.size - tag * self.chunk) or not isinstance(digest, bytes):
             return self.written(tag, "bad", "", now)
-        return [Write(self.id, tag, tag * self.chunk, outcome.bodies, digest), *self._fetch(now)]
+        asks = self._fetch(now) or self._confirm()
+        return [Write(self.id, tag, tag * self.chunk, outcome.bodies, digest), *asks]
 
     def moved(self, now: float) -> None:
         """A part of a chunk has arrived."""
@@ -216,6 +217,15 @@ class PullReceiver:
             headers = {"r": self.rid, "p": self.id, "i": index, "w": list(self._asked)}
             asks.append(Ask(self, index, (self.owner,), CHANNEL, GET, headers, 0, (), FOREVER, repeatable=True))
         return asks
+
+    def _confirm(self) -> list[Command]:
+        """No GET goes out that would tell the owner that a chunk has come: say so, if more is under way."""
+        if not self._asked:
+            return []
+        if self._missing and len(self._asked) + len(self._writing) <= self._window:
+            return []  # a GET follows as soon as this chunk is written; not so while the window shrinks
+        headers = {"r": self.rid, "p": self.id, "w": list(self._asked)}
+        return [Ask(self, "have", (self.owner,), CHANNEL, HAVE, headers, 0, (), self._timeout, repeatable=True)]
 
     def _get_failed(self, index: int, outcome: Outcome, now: float) -> list[Command]:
         del self._asked[index]

@@ -7,6 +7,7 @@
     open         GET                                   open     waits for room in the lane of its receiver, then Read
     open         read                                  open     the chunk and its digest
     open         read, digest differs from before      open     source_changed, for all from now on
+    open         HAVE                                  open     makes room for what waits, as each GET does
     open         DONE                                  open     Served: the receiver has it, or failed
     open         nothing for `timeout` seconds         ended    Expired
     open         end                                   ended    what comes from now on is not known
@@ -26,22 +27,27 @@ from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Answer, Call, Command, Expired, Outcome, Read, Served
 
 CHANNEL = "zmqfl.pull"
-OPEN, GET, DONE = "open", "get", "done"
+OPEN, GET, HAVE, DONE = "open", "get", "have", "done"
 """Topics of the requests."""
-SERVED_BYTES = 32 * 1024 * 1024
+SERVED_BYTES = 16 * 1024 * 1024
 """Bytes read for all receivers together that may not have arrived yet."""
-LEAST_SERVED = 2
+LEAST_SERVED = 1
 """Chunks of that for each receiver in any case."""
 IDLE = 10.0
 """Seconds after which a receiver that asks for nothing does not count for the shares any more."""
 MOST_QUEUED = 256
 """GETs of one receiver that may wait."""
+COMMAND_LINE = "admin-"
+"""How the last part of the name of a command line begins; it stands right below the site that it speaks for."""
 UNKNOWN = "no such reference: never offered, ended by now, or not for you"
 
 
 @dataclass(slots=True)
 class _Reference:
-    """One file of a transaction. `receivers`: the only names that may have it; None: whoever knows its id."""
+    """One file of a transaction.
+
+    `receivers`: the only names that may have it, with their command lines; None: whoever knows its id.
+    """
 
     rid: str
     transaction: str
@@ -118,8 +124,7 @@ class PullSource:
     def receive(self, call: Call, now: float) -> list[Command]:
         """A request of a receiver."""
         reference = self._references.get(str(call.headers.get("r", "")))
-        allowed = reference is not None and (reference.receivers is None or call.origin in reference.receivers)
-        if reference is None or not allowed:
+        if reference is None or not _may_have(call.origin, reference.receivers):
             self.counters["pulls_refused"] += 1
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, UNKNOWN))]
         self._transactions[reference.transaction].active = now
@@ -128,6 +133,9 @@ class PullSource:
                 return [Read(call, reference.rid, None, 0, 0)]
             case "get":
                 return self._queue(call, reference, now)
+            case "have":
+                self._confirm(call, now)
+                return [Answer(call, Outcome(CellReturnCode.OK))]
             case "done":
                 return self._done(call, reference)
         return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"no topic {call.topic!r}"))]
@@ -203,15 +211,20 @@ class PullSource:
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"{reference.name} has no chunk {index!r}"))]
         if reference.changed:
             return [Answer(call, changed(reference.name))]
-        taker = self._takers.setdefault(_taker_key(call), _Taker())
-        taker.heard = now
-        waits_for = call.headers.get("w")  # all that it still waits for: the rest has arrived, or is asked for again
-        taker.served.intersection_update(waits_for if isinstance(waits_for, list) else ())
+        taker = self._confirm(call, now)
         taker.served.discard(index)
         if len(taker.queue) >= MOST_QUEUED:
             return [Answer(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, "too many chunks are asked for at once"))]
         taker.queue.append(call)
         return []
+
+    def _confirm(self, call: Call, now: float) -> _Taker:
+        """A receiver says what it still waits for: the rest has arrived, or is asked for again."""
+        taker = self._takers.setdefault(_taker_key(call), _Taker())
+        taker.heard = now
+        waits_for = call.headers.get("w")
+        taker.served.intersection_update(waits_for if _is_numbers(waits_for) else ())
+        return taker
 
     def _done(self, call: Call, reference: _Reference) -> list[Command]:
         self._takers.pop(_taker_key(call), None)
@@ -223,6 +236,17 @@ class PullSource:
 def _taker_key(call: Call) -> tuple[str, int, int]:
     pull = call.headers.get("p")
     return call.origin, call.instance, pull if type(pull) is int else 0
+
+
+def _may_have(origin: str, receivers: frozenset[str] | None) -> bool:
+    if receivers is None or origin in receivers:
+        return True
+    above, _, last = origin.rpartition(".")
+    return last.startswith(COMMAND_LINE) and above in receivers
+
+
+def _is_numbers(value: object) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
 
 
 def changed(name: str) -> Outcome:
