@@ -2,7 +2,7 @@
 
     seed            a test with this argument runs once per seed, `--seeds` times; its id names the seed
     require(tool)   a fixture: skips the test where `tool` is missing, fails it where ZMQFL_REQUIRE lists the tool
-    netns           a marker: the test requires network namespaces
+    netns           a marker: the test requires network namespaces; `nft` and `tc` are tools that are tried in one
 
 Time-outs, and the watchdog behind them, are settings of pytest in pyproject.toml.
 """
@@ -157,17 +157,40 @@ def required_tools() -> set[str]:
     return set(filter(None, os.environ.get("ZMQFL_REQUIRE", "").split(",")))
 
 
+RULES = """
+add table bridge trial; add chain bridge trial pass { type filter hook forward priority 0; }
+add rule bridge trial pass numgen random mod 100 < 5 counter drop
+"""
+TRIALS = {
+    "netns": ("ip", "link", "add", "br0", "type", "bridge"),
+    "nft": ("nft", RULES),
+    "tc": ("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "1mbit", "burst", "10kb", "latency", "50ms"),
+}
+"""What a tool must be able to do in a network namespace."""
+
+
 @cache
 def why_missing(tool: str) -> str:
-    """Why `tool` cannot be used here; "" when it can."""
+    """Why `tool` cannot be used here; "" when it can. Where the kernel has a say, it is tried."""
     program = "ip" if tool == "netns" else tool
     if not shutil.which(program):
         return f"{tool}: no program `{program}`"
-    if tool != "netns":
+    if tool not in TRIALS:
         return ""
     name = f"zmqfl-probe-{os.getpid()}"
-    added = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if added.returncode:
-        return f"netns: {added.stderr.strip()}"
-    subprocess.run(["ip", "netns", "del", name], check=True)
-    return ""
+    if reason := why_failed("ip", "netns", "add", name):
+        return f"{tool}: {reason}"
+    try:
+        reason = why_failed("ip", "netns", "exec", name, *TRIALS[tool])
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+    return reason and f"{tool}: {reason}"
+
+
+def why_failed(*command: str) -> str:
+    """The words of a command that fails; "" when it does not."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        return str(error)
+    return (done.stderr.strip() or f"`{command[0]}` failed") if done.returncode else ""

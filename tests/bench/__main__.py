@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME...] [--quick] [--json]`: run all benchmarks or those named.
+"""`python -m tests.bench [NAME...] [--quick] [--json] [--size MIB]`: run all benchmarks or those named.
 
 A full run of all writes docs/benchmarks.md, and a plot where matplotlib is installed in .venv-bench.
 """
@@ -10,11 +10,12 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 
-from tests.bench import idle, lanes, requests, up
+from tests.bench import idle, lanes, requests, transfers, up
 from tests.bench.report import text_of, write
 
-BENCHMARKS = {"requests": requests.run, "lanes": lanes.run, "idle": idle.run, "up": up.run}
+BENCHMARKS = {"requests": requests.run, "lanes": lanes.run, "transfers": transfers.run, "idle": idle.run, "up": up.run}
 
 
 def main() -> int:
@@ -22,14 +23,16 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all without")
     parser.add_argument("--quick", action="store_true", help="few and short rounds: a look, not a measurement")
     parser.add_argument("--json", action="store_true", help="print all rounds as JSON")
+    parser.add_argument("--size", type=int, metavar="MIB", help="of the file that transfers move")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    runs = BENCHMARKS | {"transfers": partial(transfers.run, size=options.size)}
     load = os.getloadavg()[0]
     results = []
     for name in options.names or BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        results.append(BENCHMARKS[name](options.quick))
+        results.append(runs[name](options.quick))
     print(json.dumps([asdict(result) for result in results]) if options.json else text_of(results))
     if not options.names and not options.quick:
         write(results, load)

@@ -222,8 +222,7 @@ class PullSource:
         """A receiver says what it still waits for: the rest has arrived, or is asked for again."""
         taker = self._takers.setdefault(_taker_key(call), _Taker())
         taker.heard = now
-        waits_for = call.headers.get("w")
-        taker.served.intersection_update(waits_for if _is_numbers(waits_for) else ())
+        taker.served.intersection_update(_numbers(call.headers.get("w")))
         return taker
 
     def _done(self, call: Call, reference: _Reference) -> list[Command]:
@@ -245,8 +244,8 @@ def _may_have(origin: str, receivers: frozenset[str] | None) -> bool:
     return last.startswith(COMMAND_LINE) and above in receivers
 
 
-def _is_numbers(value: object) -> bool:
-    return isinstance(value, list) and all(type(item) is int for item in value)
+def _numbers(value: object) -> list[int]:
+    return [item for item in value if type(item) is int] if isinstance(value, list) else []
 
 
 def changed(name: str) -> Outcome:
