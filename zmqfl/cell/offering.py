@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from zmqfl.blobs.digest import digest
 from zmqfl.blobs.source import Source
 from zmqfl.cell.callbacks import Callback
+from zmqfl.cell.filters import Filters
+from zmqfl.cell.message import Message, MessageHeaderKey
 from zmqfl.cell.pushing import Submit
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import ArgumentError, BlobError, CellReturnCode, ClosedError, SourceChangedError
+from zmqfl.errors import ArgumentError, BlobError, CellReturnCode, ClosedError, RequestFailed, SourceChangedError
 from zmqfl.protocol.commands import Command, Expired, Outcome, Read, Served
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.pull_source import changed
@@ -76,10 +78,19 @@ class Transaction:
 class Offering:
     """See the module."""
 
-    def __init__(self, node: Node, files: Workers, calls: Workers, submit: Submit, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        files: Workers,
+        calls: Workers,
+        filters: Filters,
+        submit: Submit,
+        clock: Callable[[], float],
+    ) -> None:
         self._node = node
         self._files = files
         self._calls = calls
+        self._filters = filters
         self._submit = submit
         self._clock = clock
         self._groups: dict[str, _Group] = {}
@@ -149,13 +160,14 @@ class Offering:
 
         def job() -> None:
             call.started = self._clock()
-            outcome = self._read(command, file)
+            outcome = self._read(command, file) if command.index is not None else self._open(command, file)
             self._report(command, outcome)
 
         def refused() -> None:
             self._report(command, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, "no free worker"))
 
-        if not self._files.submit(job, 0, refused):
+        workers = self._files if command.index is not None else self._calls  # filters are the application's code
+        if not workers.submit(job, 0, refused):
             refused()
 
     def served(self, command: Served) -> None:
@@ -199,12 +211,31 @@ class Offering:
 
     # -- workers -------------------------------------------------------------------------------------------------------
 
+    def _open(self, command: Read, file: _File | None) -> Outcome:
+        """Filters see who wants to pull, as they see who asks for anything else; then the source is checked."""
+        call = command.call
+        headers = {
+            MessageHeaderKey.MSG_TYPE: "req",
+            MessageHeaderKey.ORIGIN: call.origin,
+            MessageHeaderKey.DESTINATION: self._node.fqcn,
+            MessageHeaderKey.CHANNEL: call.channel,
+            MessageHeaderKey.TOPIC: call.topic,
+            MessageHeaderKey.REQ_ID: call.id,
+        }
+        try:
+            refusal = self._filters.on_request(Message(headers, command.rid), call.channel, call.topic)
+        except RequestFailed as error:
+            return Outcome(error.code, error.reason)
+        if refusal is not None and not refusal.ok:
+            return Outcome(refusal.return_code, refusal.error)
+        return self._read(command, file)
+
     def _read(self, command: Read, file: _File | None) -> Outcome:
         if file is None:
             return Outcome(CellReturnCode.INVALID_REQUEST, "it is not offered any more")
         try:
             data = file.source.read(command.offset, command.size)
-            if command.index is None:
+            if command.index is None:  # nothing was read but the state of the file
                 return Outcome(CellReturnCode.OK)
             return Outcome(CellReturnCode.OK, headers={"d": digest(data)}, codec=2, bodies=(data,) if data else ())
         except SourceChangedError as error:

@@ -30,9 +30,10 @@ from zmqfl.cell.message import Message, MessageHeaderKey, strip_reserved, user_h
 from zmqfl.cell.registry import Registry
 from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
-from zmqfl.errors import CellReturnCode, DecodeError, EncodeError, RequestFailed
+from zmqfl.errors import ArgumentError, CellReturnCode, DecodeError, EncodeError, RequestFailed
 from zmqfl.protocol.commands import Call, Outcome
 from zmqfl.protocol.responder import MAX_ERROR
+from zmqfl.protocol.transfers import INTERNAL
 from zmqfl.wire import payload
 
 log = logging.getLogger("zmqfl.cell")
@@ -79,6 +80,10 @@ class Serving:
         self, channel: str, topic: str, cb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Serve (channel, topic) by `cb` from now on, in place of who did."""
+        if str(channel).startswith(INTERNAL):
+            raise ArgumentError(
+                f"channel {channel!r} is the cells' own; choose a name that does not begin with {INTERNAL!r}"
+            )
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

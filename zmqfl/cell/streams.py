@@ -31,7 +31,7 @@ class Producer(Protocol):
 
     @property
     def judges(self) -> bool:
-        """Whether `settle` is to be called at all: one that does not look at replies saves a worker's turn per round."""
+        """Whether `settle` is to be called: one that does not look at replies saves a worker's turn per round."""
 
     @property
     def is_quick(self) -> bool:

@@ -49,7 +49,7 @@ class TransferEdges:
     ) -> None:
         self.pushing = Pushing(node, files, calls, submit)
         self.consuming = Consuming(node, files, calls, filters, submit, clock)
-        self.offering = Offering(node, files, calls, submit, clock)
+        self.offering = Offering(node, files, calls, filters, submit, clock)
         self.pulling = Pulling(node, files, submit, config.heartbeat)
 
     def work(self, command: Work) -> None:

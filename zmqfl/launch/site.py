@@ -6,6 +6,9 @@
                                  coroutine function in an event loop. None: the cell serves on; an int: exit status
     a command line               takes this process over; its program calls `cell_from_environment()`
 
+`run` finds in $ZMQFL_WORK the folder for files of its site. In any case the cell takes files that are pushed to it, and
+gives those below `exports` (see `files`).
+
     signal                       what happens
     SIGTERM, SIGINT              `Stopped` (a KeyboardInterrupt) in the main thread; drain; status 0
     the same again               the process ends at once
@@ -38,6 +41,7 @@ from typing import Any, Final, TextIO
 from zmqfl.cell.cell import Cell
 from zmqfl.errors import TopologyError, UserError
 from zmqfl.launch import secrets
+from zmqfl.launch.files import serve_files
 from zmqfl.launch.notify import notify
 from zmqfl.launch.program import execute, is_function, load_function
 from zmqfl.launch.settings import PREFIX, load_settings
@@ -52,6 +56,7 @@ log = logging.getLogger("zmqfl.site")
 SPEC: Final = "ZMQFL_SITE_SPEC"
 SETTINGS: Final = "ZMQFL_SETTINGS"
 PARENT: Final = "ZMQFL_LAUNCHER_PID"
+WORK: Final = "ZMQFL_WORK"
 LOG_LEVEL: Final = "ZMQFL_LOG_LEVEL"
 USER_MISTAKE: Final = 2
 AGAIN: Final = 0.5
@@ -96,7 +101,7 @@ def mistaken(error: UserError) -> int:
 def run_site(spec: SiteSpec) -> int:
     """Be this site until it ends; returns the exit status, or does not return where `run` is a command line."""
     _die_with_launcher()
-    os.environ.update({**spec.env, **secrets.fetch(spec.secrets, os.environ)})
+    os.environ.update({WORK: spec.folder, **spec.env, **secrets.fetch(spec.secrets, os.environ)})
     if spec.run and not is_function(spec.run):
         execute(spec.run, spec.args)
     return Site(spec).run()
@@ -150,6 +155,7 @@ def open_cell(spec: SiteSpec, on_exit: Callable[[int, str], None] | None = None)
         cell.filters.incoming_request.append("*", "*", partial(_refuse_others, spec.allow))
     if spec.run_dir:
         write_whole(Path(spec.endpoints), json.dumps(cell.urls))
+    serve_files(cell, spec)
     notify(READY=1, MAINPID=os.getpid(), X_ZMQFL_CELL=cell.fqcn, X_ZMQFL_INSTANCE=cell.instance)
     return cell
 
@@ -277,13 +283,14 @@ def _reload_keys(cell: Cell, spec: SiteSpec) -> None:
 
 
 def _refuse_others(allow: Sequence[str], message: Any) -> None:
-    """A filter: only topics that the site's `allow:` names, and the questions that every cell answers."""
+    """A filter: only topics that the site's `allow:` names, what every cell answers, and what the site offers."""
     import fnmatch
 
     from zmqfl.cell.net_agent import CHANNEL
     from zmqfl.errors import AuthenticationError
+    from zmqfl.protocol.pull_source import CHANNEL as PULL
 
-    if message.channel != CHANNEL and not any(fnmatch.fnmatchcase(message.topic, each) for each in allow):
+    if message.channel not in (CHANNEL, PULL) and not any(fnmatch.fnmatchcase(message.topic, each) for each in allow):
         raise AuthenticationError(f"topic {message.topic!r} is not in the `allow` list of this site")
 
 
