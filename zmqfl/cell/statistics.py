@@ -68,7 +68,11 @@ def collect(reactor: Reactor, workers: WorkersStatistics, now: float) -> CellSta
         for link in node.neighbours.links()
     )  # fmt: skip
     counters: Counter[str] = Counter()
-    for part in (reactor, node, node.transit, node.acceptor, node.requester, node.responder):
+    parts = (
+        reactor, node, node.transit, node.acceptor, node.requester, node.responder,
+        node.flows, node.assembly, node.transfers, node.transfers.source,
+    )  # fmt: skip
+    for part in parts:
         counters.update(part.counters)
     for listener in reactor.ports.listeners:
         counters["failed_handshakes"] += listener.failed_handshakes
