@@ -13,11 +13,13 @@ from zmqfl.cell.callbacks import Callback
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.message import Message, MessageHeaderKey
 from zmqfl.cell.pushing import Submit
+from zmqfl.cell.recent_chunks import RecentChunks
 from zmqfl.cell.workers import Workers
 from zmqfl.errors import ArgumentError, BlobError, CellReturnCode, ClosedError, RequestFailed, SourceChangedError
 from zmqfl.protocol.commands import Command, Expired, Outcome, Read, Served
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.pull_source import changed
+from zmqfl.wire.messages import Buffer
 
 log = logging.getLogger("zmqfl.cell")
 
@@ -29,6 +31,9 @@ class _File:
     rid: str
     source: Source
     on_served: Callback | None
+    taker: str = ""
+    is_shared: bool = False
+    """Whether more than one cell has asked for it: then its chunks are kept for a moment."""
 
 
 @dataclass(eq=False, slots=True)
@@ -95,6 +100,7 @@ class Offering:
         self._clock = clock
         self._groups: dict[str, _Group] = {}
         self._by_rid: dict[str, _File] = {}
+        self._recent = RecentChunks()
 
     # -- any thread ----------------------------------------------------------------------------------------------------
 
@@ -157,6 +163,9 @@ class Offering:
     def read(self, command: Read) -> None:
         """Have a chunk read."""
         call, file = command.call, self._by_rid.get(command.rid)
+        if file is not None:
+            file.is_shared = file.is_shared or file.taker not in ("", call.origin)
+            file.taker = call.origin
 
         def job() -> None:
             call.started = self._clock()
@@ -196,6 +205,7 @@ class Offering:
 
     def _withdraw(self, file: _File) -> None:
         self._by_rid.pop(file.rid, None)
+        self._recent.forget(file.rid)
         file.source.close()  # when the last read has ended
 
     def _report(self, command: Read, outcome: Outcome) -> None:
@@ -234,10 +244,11 @@ class Offering:
         if file is None:
             return Outcome(CellReturnCode.INVALID_REQUEST, "it is not offered any more")
         try:
-            data = file.source.read(command.offset, command.size)
-            if command.index is None:  # nothing was read but the state of the file
+            if command.index is None:
+                file.source.read(0, 0)  # only whether it is what it was
                 return Outcome(CellReturnCode.OK)
-            return Outcome(CellReturnCode.OK, headers={"d": digest(data)}, codec=2, bodies=(data,) if data else ())
+            data, checked = self._chunk(command, command.index, file)
+            return Outcome(CellReturnCode.OK, headers={"d": checked}, codec=2, bodies=(data,) if data else ())
         except SourceChangedError as error:
             log.warning("%s: %s", self._node.fqcn, error)
             return changed(file.source.name)
@@ -247,3 +258,13 @@ class Offering:
         except Exception as error:
             log.warning("%s: cannot read %s", self._node.fqcn, file.source.name, exc_info=error)
             return Outcome(CellReturnCode.PROCESS_EXCEPTION, f"{type(error).__name__}: {error}")
+
+    def _chunk(self, command: Read, index: int, file: _File) -> tuple[Buffer, bytes]:
+        """A chunk and its digest, from the disk unless another receiver has just had it."""
+        if (found := self._recent.find(file.rid, index)) is not None:
+            return found
+        data = file.source.read(command.offset, command.size)
+        checked = digest(data)
+        if file.is_shared:
+            self._recent.keep(file.rid, index, data, checked)
+        return data, checked
