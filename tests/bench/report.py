@@ -13,7 +13,7 @@ from tests.bench.processes import ROOT, missing
 from tests.bench.results import Bar, Result, Table
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-PLOT = ROOT / "docs" / "benchmarks.svg"
+PLOTTED = ("requests", "transfers")
 PLOTTING = ".venv-bench"
 QUIET = 0.3
 """Load of a machine that has nothing else to do."""
@@ -35,15 +35,16 @@ def write(results: list[Result], load: float) -> None:
     why = missing(PLOTTING, "matplotlib")
     if why:
         print(f"no plot: {why}", file=sys.stderr)
-        PLOT.unlink(missing_ok=True)
+        for name in PLOTTED:
+            PAGE.with_name(f"{name}.svg").unlink(missing_ok=True)
     else:
         python = ROOT / PLOTTING / "bin" / "python"
         data = json.dumps([asdict(result) for result in results])
-        subprocess.run([python, "-m", "tests.bench.plot", PLOT], input=data, text=True, cwd=ROOT, check=True)
+        subprocess.run([python, "-m", "tests.bench.plot", PAGE.parent], input=data, text=True, cwd=ROOT, check=True)
     machine = f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}. "
     others = f"{load:.1f} threads of others ran on it before" + (": read with care." if load > QUIET else ".") + "\n"
-    plot = [] if why else [f"![requests per second]({PLOT.name})\n"]
-    PAGE.write_text("\n".join([HEAD, machine + others, *plot, text_of(results)]))
+    plots = [] if why else [f"![{name}]({name}.svg)\n" for name in PLOTTED]
+    PAGE.write_text("\n".join([HEAD, machine + others, *plots, text_of(results)]))
 
 
 def _promises(results: list[Result]) -> str:
