@@ -17,8 +17,30 @@ EXPECTED = {
         "hello from site-2",
         "site-3 target_unreachable: server has no route to site-3",
     ],
+    "push_file.py": [
+        "site-1: model.pt of round 1, 3000000 bytes, True",
+        "site-2: model.pt of round 1, 3000000 bytes, True",
+        "server: OK, True",
+        "site-1: TASK_ABORTED, and nothing was kept",
+        "site-2: EXECUTION_EXCEPTION, and nothing was kept",
+        "server: ERROR, False",
+    ],
+    "pull_file.py": [
+        "site-1: 3000000 bytes",
+        "site-2: 3000000 bytes",
+        "server: site-1 has model.pt: success",
+        "server: site-2 has model.pt: success",
+        "server: nobody wants ['model.pt'] any more",
+    ],
+    "custom_streamer.py": ["site-1: m1 ended with OK", "server: OK, {'site-1': 3000.0}"],
+    "asyncio_pull.py": [
+        "site-1: for-site-1.pt, 3000000 bytes, 3000000 of 3000000",
+        "server: site-1 has model.pt",
+        "site-2: gave up, True",
+        "left: ['for-site-1.pt']",
+    ],
 }
-OWN_TESTS = {"demo.py", "demo_site.py"}
+OWN_TESTS = {"demo.py", "demo_site.py", "relay_site.py", "relay_storm.py"}
 """tests/system/test_demo.py runs these."""
 
 
