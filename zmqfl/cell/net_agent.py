@@ -6,11 +6,13 @@
     peers        -                  its neighbours: [{fqcn, state, rtt, since, instance}, ...]
     echo         anything           the same
     hop          FQCN               the neighbour on the way to it
+    transfers    -                  what it pushes, receives, pulls and offers: see `TransferStatistics`
     speed        {to, tries, size}  asks `to` for echoes: round trips in seconds
     stop         -                  the cell stops
     child_exited {fqcn, instance, restarts}  a launcher saw the process of a child end
 
-The last two change something: only the cell itself, cells above it, and the root's own processes may.
+The last two change something, and `transfers` tells names of files: only the cell itself, cells above it, the root's
+own processes, and command lines of the cell's own may ask. Sites answer more: see `file_service`.
 Source: reference "flare" 5.12, its names where they fit.
 """
 
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from zmqfl.cell.message import Message
 from zmqfl.errors import AuthenticationError, InvalidRequest
 from zmqfl.fqcn import FQCN, tree_is_below
+from zmqfl.protocol.pull_source import COMMAND_LINE
 
 if TYPE_CHECKING:
     from zmqfl.cell.cell import Cell
@@ -45,9 +48,9 @@ def serve_net_agent(cell: Cell) -> None:
 
 
 def _info(message: Message, cell: Cell) -> dict[str, Any]:
-    from zmqfl import __version__
+    from importlib.metadata import version
 
-    return {"pid": os.getpid(), "version": __version__, "urls": cell.urls, **cell.statistics().to_dict()}
+    return {"pid": os.getpid(), "version": version("zmqfl"), "urls": cell.urls, **cell.statistics().to_dict()}
 
 
 def _cells(message: Message, cell: Cell) -> list[list[str]]:
@@ -90,6 +93,11 @@ def _speed(message: Message, cell: Cell) -> dict[str, Any]:
     return measure(cell, target, tries, size)
 
 
+def _transfers(message: Message, cell: Cell) -> list[dict[str, Any]]:
+    _check_power(message, cell)
+    return [each.to_dict() for each in cell.transfers()]
+
+
 def _stop(message: Message, cell: Cell) -> str:
     _check_power(message, cell)
     cell.ask_exit(0, f"stopped by {message.origin}")
@@ -108,7 +116,8 @@ def _child_exited(message: Message, cell: Cell) -> str:
 def _check_power(message: Message, cell: Cell) -> None:
     origin = message.origin
     above = tree_is_below(cell.fqcn, origin, cell.root) or origin == cell.fqcn
-    if not above and not FQCN.is_ancestor(cell.root, origin):
+    own = FQCN.is_parent(cell.fqcn, origin) and FQCN.split(origin)[-1].startswith(COMMAND_LINE)
+    if not above and not own and not FQCN.is_ancestor(cell.root, origin):
         raise AuthenticationError(
             f"{origin} may not {message.topic} {cell.fqcn}: only itself, a cell above it, or the root's own"
         )
@@ -120,6 +129,7 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "peers": _peers,
     "echo": _echo,
     "hop": _hop,
+    "transfers": _transfers,
     "speed": _speed,
     "stop": _stop,
     "child_exited": _child_exited,
@@ -191,6 +201,10 @@ class NetAgent:
                 if not errors[target] and not (reply.ok and reply.payload == number):
                     errors[target] = f"{reply.return_code}: {reply.error}"
         return errors
+
+    def get_transfers(self, fqcn: str) -> tuple[str, list[dict[str, Any]]]:
+        """(error, transfers) of a cell."""
+        return self._ask(fqcn, "transfers", None, [])
 
     def get_msg_stats(self, fqcn: str) -> tuple[str, dict[str, int]]:
         """(error, counters) of a cell."""
