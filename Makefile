@@ -9,7 +9,7 @@ LOCK := CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile -q --upgra
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## a federation of three processes on this machine
+demo: $(READY) ## a real file pushed and pulled among processes, one of them killed
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) ## the quick tests, all of them deterministic

@@ -1,34 +1,46 @@
-"""A federation of seven processes behind two relays, encrypted; one relay is killed while everybody talks.
+"""A real file goes to a federation of real processes, pushed and pulled; one of them is killed in the middle.
 
-Launches topologies/relay-tree.yaml, lets every cell ask every other, kills a relay with SIGKILL in the middle, and
-shows that each request ended exactly once, that none ran twice, and that the tree healed. Leaves no process behind.
+Launches topologies/quickstart.yaml, packs the standard library of Python into a tar, pushes it to all sites, lets them
+all pull it at once, kills one with SIGKILL in the middle of its next pull, and has it go on after its restart where it
+was. Every copy is checked against the digest of the original, and nothing is left behind.
 """
 
 import asyncio
+import hashlib
 import os
+import re
 import signal
 import sys
+import sysconfig
+import tarfile
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from zmqfl import Cell, Message, NetAgent
+from zmqfl import Cell
+from zmqfl.errors import CellReturnCode
 from zmqfl.launch.plan import make_plan
 from zmqfl.launch.run_state import members
 from zmqfl.launch.supervisor import Supervisor
 from zmqfl.topology import load
 
 ROOT = Path(__file__).parents[1]
-VICTIM = "region-a"
-CALM, STORM = 1.5, 4.0
-"""Seconds of each phase."""
-HEALING = 15.0
-"""Seconds that the tree may take to heal."""
 CHANNEL = "demo"
+VICTIM = "site-2"
+WINDOW = 8
+"""Chunks of a push on their way at once."""
+HEALING = 15.0
+"""Seconds that the killed site may take to be back."""
+MOST_MEMORY = 64
+"""MiB above idle that a process may need, whatever the size of the file."""
+LEFT_OUT = {"site-packages", "dist-packages", "__pycache__"}
+MB, MIB = 1e6, 1 << 20
 console = Console(width=max(100, Console().width), highlight=False)
 
 
@@ -37,14 +49,15 @@ async def main() -> int:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="zmqfl-demo-") as folder:
         overrides = ["defaults.run=examples.demo_site:serve", "defaults.restart={backoff: 0.2}"]
-        supervisor = Supervisor(make_plan(load("topologies/relay-tree.yaml", overrides), Path(folder)))
+        supervisor = Supervisor(make_plan(load("topologies/quickstart.yaml", overrides), Path(folder)))
         up = asyncio.Event()
         running = asyncio.create_task(supervisor.run(30, up.set))
         await asyncio.wait([running, asyncio.create_task(up.wait())], return_when=asyncio.FIRST_COMPLETED)
         try:
             if running.done():
                 running.result()
-            return await show(supervisor, begin)
+            console.print(f"[bold]up[/] in {time.monotonic() - begin:.1f} s: {len(supervisor.sites)} processes")
+            return await Demo(supervisor, Path(folder)).run()
         finally:
             sites = [site.state() for site in supervisor.sites.values()]
             supervisor.stop()
@@ -54,116 +67,178 @@ async def main() -> int:
             assert not left
 
 
-async def show(supervisor: Supervisor, begin: float) -> int:
-    names = sorted(supervisor.sites)
-    count = f"{len(names)} processes, {len(names) - 1} of them behind the root"
-    console.print(f"[bold]up[/] in {time.monotonic() - begin:.1f} s: {count}; every TCP link is encrypted (CURVE)")
-    door, url = supervisor.plan.door
-    async with Cell(f"{door}.demo", parent=url) as cell:
-        agent = NetAgent(cell)
-        routes = {name: (await asyncio.to_thread(agent.get_route_info, name))[1][2:] for name in names}
-        calm = await ask_all_to_load(cell, names, CALM, 1)
-        console.print(f"[bold]calm[/]: {requests(calm)} requests of 100 B and 64 KiB between all {pairs(names)} pairs")
+class Demo:
+    """What is done, and whether it holds."""
 
-        storm = asyncio.create_task(ask_all_to_load(cell, names, STORM, 4))
-        await asyncio.sleep(STORM / 3)
-        pid = supervisor.sites[VICTIM].state().pid
+    def __init__(self, supervisor: Supervisor, folder: Path) -> None:
+        self.supervisor = supervisor
+        self.folder = folder
+        self.sites = sorted(name for name in supervisor.sites if name != "server")
+        self.wrong: list[str] = []
+        self.columns: dict[str, dict[str, str]] = {}
+        """Title -> process -> what is in the table."""
+
+    async def run(self) -> int:
+        file = await asyncio.to_thread(pack, self.folder / "stdlib.tar")
+        self.size, self.digest = file.stat().st_size, await asyncio.to_thread(sha256, file)
+        console.print(f"[bold]packed[/] the standard library: {self.size / MB:.0f} MB, sha256 {self.digest[:16]}...")
+        door, url = self.supervisor.plan.door
+        async with Cell(f"{door}.demo", parent=url) as cell:
+            self.cell = cell
+            await self.push(file)
+            with cell.offer(file) as offer:
+                await self.pull(offer.rid)
+                await self.kill_and_resume(offer.rid)
+        self.table()
+        for problem in self.wrong:
+            console.print(f"[bold red]does not hold[/]: {problem}")
+        if not self.wrong:
+            console.print("[bold green]holds[/]: every copy has the digest of the original")
+        return 1 if self.wrong else 0
+
+    async def push(self, file: Path) -> None:
+        with self.measured("push"):
+            report = await self.cell.push_file(file, self.sites, window=WINDOW)
+        console.print(
+            f"[bold]push[/] to {len(self.sites)} sites: {self.rate(report.seconds)} each; all got it, or none"
+        )
+        self.columns["pushed"] = dict.fromkeys(self.sites, self.rate(report.seconds))
+        await self.compare({site: f"inbox/{told.reply}" for site, told in report.targets.items()})
+
+    async def pull(self, rid: str) -> None:
+        with self.measured("pull"):
+            told = await asyncio.gather(*(self.ask(site, "pull", self.what(rid)) for site in self.sites))
+        each = dict(zip(self.sites, told, strict=True))
+        self.columns["pulled"] = {site: self.rate(one["seconds"]) for site, one in each.items()}
+        console.print(
+            f"[bold]pull[/] by all at once: {', '.join(f'{s} {r}' for s, r in self.columns['pulled'].items())}"
+        )
+        await self.compare({site: one["path"] for site, one in each.items()})
+
+    async def kill_and_resume(self, rid: str) -> None:
+        others = [site for site in self.sites if site != VICTIM]
+        pulls = {site: self.cell.request(site, CHANNEL, "pull", self.what(rid)) for site in self.sites}
+        had = await self.until_half(pulls[VICTIM].done)
+        pid = self.pid(VICTIM)
         os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
-        console.print(f"[bold red]kill -9[/] {VICTIM} (pid {pid}) while {len(names) * 4} requests are under way")
-        healing = await healed(cell, supervisor, pid)
+        console.print(f"[bold red]kill -9[/] {VICTIM} (pid {pid}), which had {had / MB:.0f} MB of {self.size / MB:.0f}")
+        paths = {site: (await pulls[site]).payload["path"] for site in others}
+        reply = await asyncio.to_thread(pulls[VICTIM].reply)
+        if reply.ok:
+            self.wrong.append(f"{VICTIM} was quicker than the kill")
+        await self.until_back(pid)
+        console.print(f"[bold]back[/] {time.monotonic() - killed:.1f} s later: {VICTIM} is pid {self.pid(VICTIM)} now")
+        told = await self.ask(VICTIM, "pull", self.what(rid))
+        kept, fetched = self.size - told["fetched"], told["fetched"]
+        again = max(0, had - kept)
         console.print(
-            f"[bold]healed[/] {healing - killed:.1f} s later: {VICTIM} is pid {pid_of(supervisor, VICTIM)} now"
+            f"[bold]resumed[/]: {kept / MB:.0f} MB were there and are verified, {fetched / MB:.0f} MB came; "
+            f"{again / MB:.1f} MB of them for the second time"
         )
-        loud = await storm
-        runs = await cell.broadcast(names, CHANNEL, "most runs")
-    table(supervisor, names, routes, calm, loud)
-    return verdict(loud, runs)
+        self.columns["resumed at"] = {VICTIM: f"{kept / MB:.0f} MB"}
+        if not kept:
+            self.wrong.append(f"{VICTIM} has begun anew")
+        await self.compare({**paths, VICTIM: told["path"]})
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    async def ask(self, site: str, topic: str, payload: Any) -> Any:
+        return (await self.cell.request(site, CHANNEL, topic, payload)).payload
+
+    def what(self, rid: str) -> dict[str, str]:
+        return {"rid": rid, "owner": self.cell.fqcn}
+
+    async def until_half(self, ended: Callable[[], bool]) -> int:
+        """Bytes that the victim has, once it has a third: asked as `zmqfl transfers` asks."""
+        done = 0
+        while done < self.size / 3 and not ended():
+            rows = (await self.cell.request(VICTIM, "_net_manager", "transfers")).payload
+            done = max((row["done"] for row in rows), default=0)
+        return done
+
+    async def until_back(self, old: int) -> None:
+        async with asyncio.timeout(HEALING):
+            while self.pid(VICTIM) in (0, old) or not await self.answers():  # noqa: ASYNC110  as a bystander would
+                await asyncio.sleep(0.02)
+
+    async def answers(self) -> bool:
+        """Whether the new process of the victim serves: with an error, since it has no such file."""
+        handle = self.cell.request(VICTIM, CHANNEL, "digest", "nothing", deadline=1.0)
+        return (await asyncio.to_thread(handle.reply)).return_code is CellReturnCode.PROCESS_EXCEPTION
+
+    def pid(self, site: str) -> int:
+        return self.supervisor.sites[site].state().pid
+
+    def rate(self, seconds: float) -> str:
+        return f"{self.size / seconds / MB:.0f} MB/s"
+
+    async def compare(self, copies: dict[str, str]) -> None:
+        """Every copy has the digest of the original."""
+        digests = await asyncio.gather(*(self.ask(site, "digest", path) for site, path in copies.items()))
+        for site, found in zip(copies, digests, strict=True):
+            right = self.columns.setdefault("right copies", dict.fromkeys(self.sites, "0"))
+            if found == self.digest:
+                right[site] = str(int(right[site]) + 1)
+            else:
+                self.wrong.append(f"{copies[site]} at {site} has another digest")
+
+    @contextmanager
+    def measured(self, what: str) -> Iterator[None]:
+        """Watch the memory of all processes meanwhile: what is theirs alone, so no cache of files."""
+        pids = {**{name: self.pid(name) for name in self.supervisor.sites}, self.cell.fqcn: os.getpid()}
+        idle = {name: anonymous(pid) for name, pid in pids.items()}
+        most = dict(idle)
+        watch = asyncio.create_task(watching(pids, most))
+        try:
+            yield
+        finally:
+            watch.cancel()
+        above = {name: (most[name] - idle[name]) / MIB for name in pids}
+        self.columns[f"memory, {what}"] = {name: f"+{value:.1f} MiB" for name, value in above.items()}
+        self.wrong += [f"{name} needed {value:.0f} MiB" for name, value in above.items() if value > MOST_MEMORY]
+
+    def table(self) -> None:
+        shown = Table(title=f"[bold]{self.size / MB:.0f} MB, {len(self.sites)} receivers[/]")
+        shown.add_column("process", no_wrap=True)
+        titles = sorted(self.columns, key=lambda title: title.startswith("memory"))
+        for title in titles:
+            shown.add_column(title, justify="right", no_wrap=True)
+        for name in [*self.sites, "server", self.cell.fqcn]:
+            shown.add_row(name, *(column.get(name, "") for column in map(self.columns.__getitem__, titles)))
+        console.print(shown)
 
 
-async def ask_all_to_load(cell: Cell, names: list[str], seconds: float, at_once: int) -> dict[str, Message]:
-    """Every cell asks all others; the result of each."""
-    handles = {
-        name: cell.request(name, CHANNEL, "load", ([other for other in names if other != name], seconds, at_once))
-        for name in names
-    }
-    return dict(zip(names, await asyncio.gather(*(reply_of(handle) for handle in handles.values())), strict=True))
+async def watching(pids: dict[str, int], most: dict[str, int]) -> None:
+    while True:
+        for name, pid in pids.items():
+            most[name] = max(most[name], anonymous(pid))
+        await asyncio.sleep(0.02)
 
 
-async def reply_of(handle: Any) -> Message:
-    """The reply, also when it says that the request failed: the victim's own does."""
-    return await asyncio.to_thread(handle.reply)
+def anonymous(pid: int) -> int:
+    """Bytes of memory that are no file's; 0 when the process has ended."""
+    try:
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
-async def healed(cell: Cell, supervisor: Supervisor, old: int) -> float:
-    """When every cell can be asked again, the victim's new process included. Raises `TimeoutError`."""
-    async with asyncio.timeout(HEALING):
-        while pid_of(supervisor, VICTIM) in (0, old):  # noqa: ASYNC110  the supervisor does not report to a bystander
-            await asyncio.sleep(0.01)
-        for name in supervisor.sites:
-            while not (last := await reply_of(cell.request(name, CHANNEL, "most runs", deadline=1.0))).ok:
-                console.print(f"  {name}: {last.return_code}: {last.error}", style="dim")
-                await asyncio.sleep(0.1)
-    return time.monotonic()
+def pack(file: Path) -> Path:
+    """The standard library of this Python as one file."""
+    with tarfile.open(file, "w") as tar:
+        tar.add(sysconfig.get_path("stdlib"), "stdlib", filter=wanted)
+    return file
 
 
-def pid_of(supervisor: Supervisor, name: str) -> int:
-    return supervisor.sites[name].state().pid
+def wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if LEFT_OUT & set(Path(entry.name).parts) or not (entry.isdir() or entry.isreg()) else entry
 
 
-def requests(results: dict[str, Message]) -> int:
-    return sum(reply.payload["sent"] for reply in results.values() if reply.ok)
-
-
-def pairs(names: list[str]) -> int:
-    return len(names) * (len(names) - 1)
-
-
-def table(
-    supervisor: Supervisor,
-    names: list[str],
-    routes: dict[str, list[str]],
-    calm: dict[str, Message],
-    loud: dict[str, Message],
-) -> None:
-    shown = Table(title="[bold]requests of each site to all others[/]")
-    shown.add_column("site", no_wrap=True)
-    shown.add_column("pid", justify="right")
-    shown.add_column("by")
-    for column in ("p50 ms", "p99 ms", "sent", "re-sent", "ended once", "failed"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    for name in names:
-        times = sorted(calm[name].payload["times"])
-        marks = [f"{1000 * times[int(len(times) * share)]:.1f}" for share in (0.5, 0.99)]
-        path = " > ".join(routes[name][:-1]) or "-"
-        shown.add_row(name, str(pid_of(supervisor, name)), path, *marks, *counts(loud[name]))
-    console.print(shown)
-    console.print("p50 and p99: calm, one request at a time. The other columns: while the relay was killed.")
-
-
-def counts(result: Message) -> list[str]:
-    """What happened to the requests of one site while the relay was killed."""
-    if not result.ok:
-        return ["killed", "-", "-", "-"]
-    told = result.payload
-    failed = sum(told["codes"].values()) - told["codes"].get("ok", 0)
-    return [str(number) for number in (told["sent"], told["resent"], told["ended_once"], failed)]
-
-
-def verdict(loud: dict[str, Message], runs: dict[str, Message]) -> int:
-    """Say what the demo is about; 0 when it holds."""
-    told = [reply.payload for reply in loud.values() if reply.ok]
-    sent, once = sum(each["sent"] for each in told), sum(each["ended_once"] for each in told)
-    lost = [failure for each in told for failure in each["failures"]]
-    others = [failure for failure in lost if not failure.startswith(f"{VICTIM}: ")]
-    most = max(reply.payload for reply in runs.values())
-    console.print(f"each request ended exactly once: {once} of {sent}; executed at most {most} time each")
-    console.print(f"failed: {len(lost)}, all of them asked of {VICTIM} itself" if lost else "failed: none")
-    for failure in sorted(set(lost))[:3]:
-        console.print(f"  {failure}", style="dim")
-    good = once == sent and most == 1 and not others
-    console.print("[bold green]holds[/]" if good else f"[bold red]does not hold[/]: {others[:3]}")
-    return 0 if good else 1
+def sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 sys.exit(asyncio.run(main()))

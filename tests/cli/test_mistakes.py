@@ -40,6 +40,8 @@ FILES = {
     "settings.yaml": "heart: 3\n",
 }
 
+RID = f"R{0:032x}"
+
 MISTAKES: list[tuple[str, str]] = [
     # the command line itself
     ("frob", "No such command 'frob'; see `zmqfl --help`"),
@@ -96,6 +98,37 @@ MISTAKES: list[tuple[str, str]] = [
     ("run nowhere.json", "nowhere.json: cannot be read: No such file or directory; `zmqfl up --dry-run` shows specs"),
     ("run no-json.json", "no-json.json: is not JSON: "),
     ("run spec.json", "spec.json: federation: is missing; let `zmqfl up` write it"),
+    # moving files
+    ("push", "Missing argument 'FILE...'; see `zmqfl push --help`"),
+    ("push good.yaml", "--to: names no site; write --to SITE, or --to SITE,SITE"),
+    ("push good.yaml --to ,", "--to: names no site; write --to SITE, or --to SITE,SITE"),
+    ("push good.yaml --to=", "--to: names no site; write --to SITE, or --to SITE,SITE"),
+    ("push good.yaml --to a..b", "--to: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("push nowhere --to a", "zmqfl: nowhere: there is no such file; name a file that exists"),
+    ("push good.yaml keys --to a", "zmqfl: keys: is a folder; name a file, or pack the folder into one"),
+    ("push /dev/null --to a", "zmqfl: /dev/null: is no regular file; copy what it gives into a file and send that"),
+    ("push good.yaml --to a --topic=", "--topic: is empty; leave it out for 'files'"),
+    ("push good.yaml --to a --window 0", "Invalid value for '--window': Input should be greater than or equal to 1"),
+    ("push good.yaml --to a --timeout 0", "Invalid value for '--timeout': Input should be greater than or equal to"),
+    ("share", "Missing argument 'FILE'; see `zmqfl share --help`"),
+    ("share nowhere", "zmqfl: nowhere: there is no such file; name a file that exists"),
+    ("share keys", "zmqfl: keys: is a folder; name a file, or pack the folder into one"),
+    ("share good.yaml --ttl soon", "--ttl: 'soon' is no time; write 90s, 30m, 1h or 2d"),
+    ("share good.yaml --ttl 0s", "--ttl: '0s' is no time; write 90s, 30m, 1h or 2d"),
+    ("share good.yaml --to=", "--to: names no site; write --to SITE, or --to SITE,SITE"),
+    ("unshare nonsense", "REFERENCE: 'nonsense' is no reference; write RID@SITE, as `zmqfl share` prints it, or"),
+    ("unshare site-1:x", "RID@SITE: 'site-1:x' is no RID@SITE; copy what `zmqfl share` has printed"),
+    ("pull", "Missing argument 'REFERENCE'; see `zmqfl pull --help`"),
+    ("pull nonsense", "REFERENCE: 'nonsense' is no reference; write RID@SITE, as `zmqfl share` prints it, or SITE:"),
+    ("pull R12@server", "REFERENCE: 'R12' is no reference id; copy all of what `zmqfl share` has printed"),
+    ("pull site-1:", "REFERENCE: 'site-1:' names no file; write SITE:PATH"),
+    ("pull a..b:x", "REFERENCE: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("pull site-1:x --to nowhere", "--to nowhere: there is no such folder; make it first"),
+    ("pull site-1:x --to good.yaml", "--to good.yaml: is a file, not a folder; give a folder; --name chooses the name"),
+    ("pull site-1:x --name a/b", "--name: 'a/b' is no plain file name; write --name 'b'"),
+    ("pull site-1:x --name good.yaml", "good.yaml: exists already; replace it by --force, or choose another --name"),
+    ("transfers a..b", "SITE: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("join tcp://h.example:1 --name a --work w --export e", "without keys would be open to anybody who reaches it"),
     # asking
     ("logs --since yesterday -t fl", "--since: 'yesterday' is no time; write 30s, 10m, 2h or 2026-01-31T12:00:00"),
 ]  # fmt: skip
@@ -107,6 +140,12 @@ NOT_RUNNING: list[tuple[str, str]] = [
     ("route site-1 -t good.yaml", "federation 'fl' does not run here; start it by `zmqfl up` with its file"),
     ("request site-1 info", "no federation runs here; start one by `zmqfl up FILE`"),
     ("rtt site-1", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("push good.yaml --to site-1", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("share good.yaml", "no federation runs here; start one by `zmqfl up FILE`"),
+    (f"unshare {RID}@server", "no federation runs here; start one by `zmqfl up FILE`"),
+    (f"pull {RID}@server", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("pull site-1:x -t good.yaml", "federation 'fl' does not run here; start it by `zmqfl up` with its file"),
+    ("transfers", "no federation runs here; start one by `zmqfl up FILE`"),
     ("logs -t other", "federation 'other' has never run here; start it by `zmqfl up FILE`"),
 ]
 

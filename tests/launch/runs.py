@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from zmqfl import Cell, CellAgent
@@ -31,6 +32,24 @@ async def double_in_loop(cell: Cell, *args: str) -> None:
 def tell(cell: Cell, *args: str) -> None:
     answer = {"args": list(args), "A": os.environ.get("A"), "SECRET": os.environ.get("SECRET")}
     cell.register_request_cb("test", "tell", lambda message: answer)
+
+
+def tell_folder(cell: Cell) -> None:
+    cell.register_request_cb("test", "folder", lambda message: os.environ["ZMQFL_WORK"])
+
+
+def take_slowly(cell: Cell) -> None:
+    """The second chunk of what is pushed is taken when a request says so."""
+    go = threading.Event()
+
+    def let_go(message: Any) -> str:
+        go.set()
+        return "gone"
+
+    cell.register_request_cb("test", "go", let_go)
+    inbox = Path(os.environ["ZMQFL_WORK"], "inbox")
+    inbox.mkdir(parents=True)
+    cell.consume(to=inbox, chunk_taken=lambda index, size: index < 1 or go.wait(60))
 
 
 def train(cell: Cell, rounds: str) -> int:

@@ -53,6 +53,14 @@ def test_the_smallest_plan() -> None:
     assert make_plan(load(TOPOLOGIES / "pair.yaml"), RUN) == Plan("pair", "/run/fl", (server, site))
 
 
+def test_the_folder_for_files(tmp_path: Path) -> None:
+    topology = topology_of(tmp_path, "sites: {server: {}, a: {parent: server, work: /srv/fl, count: 2}}\n")
+    folders = [spec.folder for spec in make_plan(topology, RUN).sites]
+    assert folders == ["/run/fl/sites/server", "/srv/fl/a-1", "/srv/fl/a-2"]
+    folders = [spec.folder for spec in make_plan(topology, RUN, Path("/disk")).sites]
+    assert folders == ["/disk/server", "/srv/fl/a-1", "/srv/fl/a-2"]
+
+
 FULL = """\
 launchers: {local: {kind: local}, self: {kind: external}}
 hosts: {localhost: {}, far: {address: far.example, launcher: self}}

@@ -39,6 +39,12 @@ def test_which_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_state.run_folder("fl", {}) == Path("/home/x/.local/state/zmqfl/fl")
 
 
+def test_the_files_of_sites_are_kept_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/x")
+    assert run_state.sites_folder("fl", {"ZMQFL_RUN_DIR": "/r", "XDG_RUNTIME_DIR": "/x"}) == Path("/r/fl/sites")
+    assert run_state.sites_folder("fl", {"XDG_RUNTIME_DIR": "/x"}) == Path("/home/x/.local/state/zmqfl/fl/sites")
+
+
 def test_a_folder_too_long_for_sockets_is_replaced_by_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
     long = "/" + "x" * 60
     assert run_state.run_folder("fl", {"XDG_RUNTIME_DIR": long}).name == "fl"

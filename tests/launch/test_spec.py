@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -52,6 +52,14 @@ def test_files() -> None:
     assert SPEC.log == "/run/fl/hub.site-1.log"
     assert SPEC.endpoints == "/run/fl/hub.site-1.endpoints.json"
     assert SPEC.parent_endpoints == "/run/fl/hub.endpoints.json"
+
+
+def test_the_folder_of_a_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/x")
+    assert SPEC.folder == "/run/fl/sites/hub.site-1"
+    assert replace(SPEC, work="/srv").folder == "/srv/hub.site-1"
+    assert replace(SPEC, work="~/fl").folder == "/home/x/fl/hub.site-1"
+    assert replace(SPEC, run_dir="").folder == ""
 
 
 def test_what_is_left_out_has_its_default() -> None:

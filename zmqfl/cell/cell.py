@@ -36,6 +36,7 @@ from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.cell.serving import Serving
 from zmqfl.cell.statistics import CellStatistics, collect
 from zmqfl.cell.transfer_edges import TransferEdges
+from zmqfl.cell.transfer_statistics import TransferStatistics, collect_transfers
 from zmqfl.cell.transfer_verbs import TransferVerbs
 from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
@@ -390,6 +391,19 @@ class Cell(TransferVerbs, FlareNames):
 
         def act(now: float) -> list[Command]:
             future.set_result(collect(self._reactor, self._workers.statistics(), now))
+            return []
+
+        self._submit(act)
+        return future.result()
+
+    def transfers(self) -> tuple[TransferStatistics, ...]:
+        """What is pushed, received, pulled and offered here now. Waits as `statistics` does."""
+        if self._reactor.is_current():
+            return collect_transfers(self._node.transfers, self._transfers, time.monotonic())
+        future: Future[tuple[TransferStatistics, ...]] = Future()
+
+        def act(now: float) -> list[Command]:
+            future.set_result(collect_transfers(self._node.transfers, self._transfers, now))
             return []
 
         self._submit(act)

@@ -17,6 +17,7 @@ from zmqfl.protocol.commands import Call, CloseStream, Command, Consume, OpenStr
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.push_receiver import PushReceiver
 from zmqfl.wire import payload
+from zmqfl.wire.messages import Buffer
 
 log = logging.getLogger("zmqfl.cell")
 OK = CellReturnCode.OK
@@ -48,14 +49,19 @@ class Consuming:
     def open(self, command: OpenStream) -> None:
         """Have the consumer made, on a worker: filters and factory are the application's code."""
         key, call = command.key, command.call
+        bodies = call.bodies  # who gives up the request takes them away
+        if call.revoked:
+            self._report(key, lambda stream, now: stream.opened(_given_up(call), now))
+            return
 
         def job() -> None:
             call.started = self._clock()
             try:
-                outcome = self._make(key, call)
+                outcome = self._make(key, call, bodies)
             except BaseException as error:  # noqa: BLE001  the owner must learn that it is refused
                 outcome = _failed(error, f"{call.headers.get('c')}:{call.headers.get('o')}")
-            self._report(key, lambda stream, now: stream.opened(outcome, now))
+            if not self._report(key, lambda stream, now: stream.opened(outcome, now)):
+                self.close()  # `reactor_ended` came too early for this one
 
         self._run(self._calls, key, job, lambda stream, now: stream.opened(_no_worker(), now))
 
@@ -63,11 +69,15 @@ class Consuming:
         """Have a chunk taken."""
         key, call = command.key, command.call
         consumer = self._consumers[key]
+        if call.revoked:
+            self._report(key, lambda stream, now: stream.consumed(_given_up(call), False, now))
+            return
+        headers = call.headers.get("h")
+        chunk = Chunk(headers if isinstance(headers, dict) else {}, call.codec, call.bodies)
 
         def job() -> None:
             call.started = self._clock()
             try:
-                chunk = Chunk(call.headers.get("h") or {}, call.codec, call.bodies)
                 go, outcome = consumer.consume(chunk)
             except BaseException as error:  # noqa: BLE001  as above
                 go, outcome = False, _failed(error, f"a stream of {call.origin}")
@@ -92,15 +102,19 @@ class Consuming:
 
     def close(self) -> None:
         """Nothing will be told any more."""
-        consumers, self._consumers = self._consumers, {}
-        for consumer in consumers.values():
-            consumer.close(CellReturnCode.ABORT_RUN, f"{self._node.fqcn} has stopped", self._node.fqcn)
+        for key in list(self._consumers):
+            if (consumer := self._consumers.pop(key, None)) is None:
+                continue
+            try:
+                consumer.close(CellReturnCode.ABORT_RUN, f"{self._node.fqcn} has stopped", self._node.fqcn)
+            except Exception:  # of one; the others must be closed too
+                log.exception("the end of a stream of %s failed", key[0])
 
     # -- workers -------------------------------------------------------------------------------------------------------
 
-    def _make(self, key: StreamKey, call: Call) -> Outcome:
+    def _make(self, key: StreamKey, call: Call, bodies: tuple[Buffer, ...]) -> Outcome:
         channel, topic = str(call.headers.get("c", "")), str(call.headers.get("o", ""))
-        context = self._context(call)
+        context = _context(call.codec, bodies)
         request = Message(
             {
                 MessageHeaderKey.MSG_TYPE: "req",
@@ -122,13 +136,6 @@ class Consuming:
         self._consumers[key] = consumer
         return Outcome(OK)
 
-    def _context(self, call: Call) -> dict[str, Any]:
-        context = payload.decode(call.bodies) if call.codec == PAYLOAD_CODEC else None
-        call.bodies = ()
-        if not isinstance(context, dict):
-            raise RequestFailed("the context of a stream is a dict", code=CellReturnCode.INVALID_REQUEST)
-        return context
-
     def _run(
         self,
         workers: Workers,
@@ -142,14 +149,28 @@ class Consuming:
         if not workers.submit(job, 0, refuse):
             refuse()
 
-    def _report(self, key: StreamKey, tell: Callable[[PushReceiver, float], list[Command]]) -> None:
+    def _report(self, key: StreamKey, tell: Callable[[PushReceiver, float], list[Command]]) -> bool:
+        """Whether it will be told."""
+
         def act(now: float) -> list[Command]:
             return self._node.transfer(lambda t: t.to_stream(key, lambda stream: tell(stream, now)), now)
 
         try:
             self._submit(act)
         except ClosedError:
-            return  # the cell has stopped; `close` ends the consumer
+            return False  # the cell has stopped; `close` ends the consumer
+        return True
+
+
+def _context(codec: int, bodies: tuple[Buffer, ...]) -> dict[str, Any]:
+    context = payload.decode(bodies) if codec == PAYLOAD_CODEC else None
+    if not isinstance(context, dict):
+        raise RequestFailed("the context of a stream is a dict", code=CellReturnCode.INVALID_REQUEST)
+    return context
+
+
+def _given_up(call: Call) -> Outcome:
+    return Outcome(CellReturnCode.ABORT_RUN, f"{call.origin} has given it up")
 
 
 def _no_worker() -> Outcome:

@@ -1,7 +1,7 @@
 """Files as streams: the producer that a push reads from, and the consumer that writes what comes in.
 
 A chunk is the raw bytes and their digest; the last one says that it is. The consumer writes `.part`, checks each
-digest, and renames when all targets have all.
+digest, and renames when all targets have all: it has looked before that it can.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ class FileConsumer:
         self._index += 1
         if self._chunk_taken is not None:
             self._chunk_taken(self._index - 1, len(data))
-        return not chunk.headers.get("last"), Outcome(OK)
+        if chunk.headers.get("last"):
+            self._sink.check_ready()  # from here on the others rely on it that this one can be renamed
+            return False, Outcome(OK)
+        return True, Outcome(OK)
 
     def close(self, code: CellReturnCode, reason: str, culprit: str) -> Outcome:
         """Rename, or remove."""

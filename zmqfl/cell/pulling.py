@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from zmqfl.blobs.digest import digest
 from zmqfl.blobs.sink import Sink
 from zmqfl.cell.handles import Handle
 from zmqfl.cell.progress import TransferProgress
-from zmqfl.cell.pushing import Submit
+from zmqfl.cell.pushing import Submit, told
 from zmqfl.cell.workers import Workers
 from zmqfl.errors import BlobError, CellReturnCode, ClosedError, SourceChangedError, TransferError
 from zmqfl.protocol.commands import Abandon, Command, Commit, Prepare, PullEnded, Write
@@ -21,6 +22,7 @@ from zmqfl.protocol.pull_receiver import PullReceiver
 
 log = logging.getLogger("zmqfl.cell")
 
+Tell = Callable[[PullReceiver, float], list[Command]]
 SinkFactory = Callable[[str, int], Sink[Any]]
 """(name of the source, bytes) -> where it goes."""
 
@@ -33,9 +35,15 @@ class PullHandle(Handle[Any]):
         super().__init__(on_cancel=on_cancel, on_reactor=on_reactor)
         self.rid = rid
         self.owner = owner
+        self.name = ""
+        """What the owner calls it; not a path. "" until it is known."""
         self.begin = time.monotonic()
         self._machine: PullReceiver | None = None
         self._seconds: float | None = None
+
+    def abort(self) -> None:
+        """Give it up as `cancel` does, but let the handle end by itself, when the sink is closed."""
+        self._on_cancel()
 
     @property
     def progress(self) -> TransferProgress:
@@ -61,8 +69,10 @@ class _Pull:
     make_sink: SinkFactory
     keep: bool
     sink: Sink[Any] | None = None
-    error: BlobError | None = None
-    writers: int = 0
+    error: Exception | None = None
+    busy: bool = False
+    """The sink is being opened or committed: it must not be closed meanwhile."""
+    abandoned: bool = False
 
 
 class Pulling:
@@ -107,18 +117,19 @@ class Pulling:
     def prepare(self, command: Prepare) -> None:
         """Open the sink."""
         pull = self._pulls[command.id]
+        pull.handle.name = command.name
 
         def job() -> None:
             have: set[int] = set()
+            error = ""
             try:
                 pull.sink = pull.make_sink(command.name, command.size)
                 have = set(pull.sink.resume(command.fingerprint, command.chunk))
-            except BlobError as failure:
-                pull.error = failure
-            error = str(pull.error or "")
-            self._report(command.id, lambda machine, now: machine.prepared(have, error, now))
+            except Exception as failure:  # noqa: BLE001  whatever it is, the handle must end
+                pull.error, error = failure, told(failure)
+            self._report_busy(command.id, pull, lambda machine, now: machine.prepared(have, error, now))
 
-        self._run(job)
+        self._run_busy(pull, job)
 
     def write(self, command: Write) -> None:
         """Check a chunk, and write it."""
@@ -136,9 +147,10 @@ class Pulling:
                 else:
                     sink.write(command.offset, data)
                     sink.mark(command.index, command.digest)
-            except BlobError as failure:
-                pull.error = pull.error or failure
-                verdict, error = "failed", str(failure)
+            except Exception as failure:  # noqa: BLE001  as above
+                if pull.sink is not None:  # else it was closed under this chunk, as the pull had failed before
+                    pull.error = pull.error or failure
+                verdict, error = "failed", told(failure)
             self._report(command.id, lambda machine, now: machine.written(command.index, verdict, error, now))
 
         self._run(job)
@@ -149,25 +161,22 @@ class Pulling:
 
         def job() -> None:
             value: Any = None
+            error = ""
             try:
                 assert pull.sink is not None
                 value = pull.sink.commit()
-            except BlobError as failure:
-                pull.error = failure
-            error = str(pull.error or "")
-            self._report(command.id, lambda machine, now: machine.committed(value, error, now))
+            except Exception as failure:  # noqa: BLE001  as above
+                pull.error, error = failure, told(failure)
+            self._report_busy(command.id, pull, lambda machine, now: machine.committed(value, error, now))
 
-        self._run(job)
+        self._run_busy(pull, job)
 
     def abandon(self, command: Abandon) -> None:
         """It has failed."""
         pull = self._pulls[command.id]
-
-        def job() -> None:
-            _close(pull)
-            self._report(command.id, lambda machine, now: machine.abandoned())
-
-        self._run(job)
+        pull.abandoned = True
+        if not pull.busy:
+            self._abandon(command.id, pull)
 
     def ended(self, command: PullEnded) -> None:
         """Tell the handle."""
@@ -176,37 +185,65 @@ class Pulling:
         handle._seconds = time.monotonic() - handle.begin
         if command.code is CellReturnCode.OK:
             handle._finish(command.value)
-        elif pull.error is not None:
+        elif isinstance(pull.error, BlobError):
             handle._fail(pull.error)
         elif command.kind == "source_changed":
             remedy = f"have {handle.owner} offer it again"
             handle._fail(SourceChangedError(command.reason, file=handle.rid, remedy=remedy))
         else:
-            handle._fail(TransferError(command.reason, code=command.code, culprit=handle.owner))
+            culprit = handle.owner if pull.error is None else self._node.fqcn
+            failure = TransferError(command.reason, code=command.code, culprit=culprit)
+            failure.__cause__ = pull.error
+            handle._fail(failure)
 
     def close(self) -> None:
         """Nothing will be told any more."""
         pulls, self._pulls = self._pulls, {}
         for pull in pulls.values():
-            _close(pull)
+            if not pull.busy:  # else the job does it
+                _close(pull)
             pull.handle._fail(ClosedError(f"cell {self._node.fqcn} was closed"))
 
     def _run(self, job: Callable[[], None]) -> None:
         if not self._files.submit(job, 0, job):
             job()
 
-    def _report(self, id: int, tell: Callable[[PullReceiver, float], list[Command]]) -> None:
-        try:
+    def _run_busy(self, pull: _Pull, job: Callable[[], None]) -> None:
+        pull.busy = True
+        self._run(job)
+
+    def _abandon(self, id: int, pull: _Pull) -> None:
+        def job() -> None:
+            _close(pull)
+            self._report(id, lambda machine, now: machine.abandoned())
+
+        self._run(job)
+
+    def _report(self, id: int, tell: Tell) -> None:
+        with suppress(ClosedError):  # the handle has been told
             self._submit(lambda now: self._tell(id, lambda machine: tell(machine, now), now))
+
+    def _report_busy(self, id: int, pull: _Pull, tell: Tell) -> None:
+        """As `_report`, of a job during which the sink is not to be closed: whoever wanted to, does it now."""
+
+        def act(now: float) -> list[Command]:
+            pull.busy = False
+            if not pull.abandoned:
+                return self._tell(id, lambda machine: tell(machine, now), now)
+            self._abandon(id, pull)
+            return []
+
+        try:
+            self._submit(act)
         except ClosedError:
-            return  # the handle has been told
+            _close(pull)
 
     def _tell(self, id: int, act: Callable[[PullReceiver], list[Command]], now: float) -> list[Command]:
         return self._node.transfer(lambda transfers: transfers.to_pull(id, act), now)
 
 
 def _close(pull: _Pull) -> None:
-    """Close the sink of a pull that did not end well: once, and never an error."""
+    """Close the sink of a pull that did not end well: once, and never an error. After a commit it does nothing."""
     sink, pull.sink = pull.sink, None
     if sink is None:
         return
@@ -215,5 +252,5 @@ def _close(pull: _Pull) -> None:
             sink.close(keep=True)
         else:
             sink.discard()
-    except BlobError as error:
-        log.warning("%s", error)
+    except Exception as error:
+        log.warning("%s", error, exc_info=error)

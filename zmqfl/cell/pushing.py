@@ -12,7 +12,7 @@ from zmqfl.cell.handles import Handle
 from zmqfl.cell.progress import PushProgress, TransferProgress
 from zmqfl.cell.streams import Producer, PushReport, TargetReport
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import CellReturnCode, ClosedError, TransferError
+from zmqfl.errors import CellReturnCode, ClosedError, PayloadError, TransferError
 from zmqfl.protocol.commands import Chunk, Command, Outcome, Produce, PushEnded, Settle
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.push_sender import PushSender
@@ -50,6 +50,13 @@ class PushHandle(Handle[PushReport]):
         """Wait like `result`, and return the report however it ended."""
         self._wait(timeout)
         return self._give(super()._failure())
+
+    def abort(self) -> None:
+        """Give it up as `cancel` does, but let the handle end by itself, with a report, when the targets know of it.
+
+        It may be too late for that: then the handle ends well.
+        """
+        self._on_cancel()
 
     @property
     def progress(self) -> PushProgress:
@@ -143,7 +150,7 @@ class Pushing:
             try:
                 chunk = push.producer.produce()
             except BaseException as failure:  # noqa: BLE001  whatever it is, the targets must learn that it is over
-                error = _told(failure)
+                error = told(failure)
                 push.handle._cause = failure
             self._report(command.id, lambda sender, now: sender.produced(chunk, error, now))
 
@@ -158,7 +165,7 @@ class Pushing:
             try:
                 result = push.producer.settle(command.replies)
             except BaseException as failure:  # noqa: BLE001  as above
-                error = _told(failure)
+                error = told(failure)
                 push.handle._cause = failure
             self._report(command.id, lambda sender, now: sender.settled(result, error, now))
 
@@ -170,17 +177,12 @@ class Pushing:
         handle = push.handle
         handle._seconds = time.monotonic() - handle.begin
         handle._acknowledged = dict(handle._acknowledged)
-        report = PushReport(
-            command.code, command.reason, command.culprit,
-            {name: _target_report(outcome) for name, outcome in command.targets.items()},
-            command.result, min(handle._acknowledged.values(), default=0), handle._seconds,
-        )  # fmt: skip
 
         def job() -> None:
             try:
                 push.producer.close()
             finally:
-                handle._finish(report)
+                handle._finish(_report(command, handle))
 
         if not self._files.submit(job, 0, job):
             job()
@@ -217,11 +219,25 @@ class Pushing:
         return self._node.transfer(lambda transfers: transfers.to_push(id, act), now)
 
 
-def _told(failure: BaseException) -> str:
+def told(failure: BaseException) -> str:
+    """What others are told of it; never empty."""
     text = str(failure)
     return text if type(failure).__module__.startswith("zmqfl.") and text else f"{type(failure).__name__}: {text}"
 
 
-def _target_report(outcome: Outcome) -> TargetReport:
-    reply = payload.decode(outcome.bodies) if outcome.codec == PAYLOAD_CODEC and outcome.bodies else None
+def _report(command: PushEnded, handle: PushHandle) -> PushReport:
+    return PushReport(
+        command.code, command.reason, command.culprit,
+        {name: _target_report(name, outcome) for name, outcome in command.targets.items()},
+        command.result, min(handle._acknowledged.values(), default=0), handle._seconds or 0.0,
+    )  # fmt: skip
+
+
+def _target_report(target: str, outcome: Outcome) -> TargetReport:
+    reply = None
+    if outcome.codec == PAYLOAD_CODEC and outcome.bodies:
+        try:
+            reply = payload.decode(outcome.bodies)
+        except PayloadError as error:  # it has the file all the same
+            log.warning("what %s says at the end of a push cannot be read: %s", target, error)
     return TargetReport(outcome.code, outcome.error, reply)

@@ -50,6 +50,8 @@ class Received:
     context: Mapping[str, Any]
     code: CellReturnCode
     reason: str = ""
+    culprit: str = ""
+    """The cell where it failed, as far as the owner knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +194,10 @@ class TransferVerbs:
         only. Raises `SourceError` for what is no readable file, `ClosedError`.
         """
         self._check()
-        source = FileSource(what) if isinstance(what, str | Path) else _buffer_source(name, what, chunk_size)
         receivers = None if to is None else _targets(to)
-        transaction = self.new_transaction(timeout, on_expired)
+        seconds = check_seconds(timeout, "timeout") or OFFER_TIMEOUT
+        source = FileSource(what) if isinstance(what, str | Path) else _buffer_source(name, what, chunk_size)
+        transaction = self.new_transaction(seconds, on_expired)
         rid = transaction.add(source, chunk_size, receivers, callback(on_served))
         return Offer(rid, self.fqcn, source.name, source.size, transaction)
 
@@ -274,7 +277,7 @@ def _make_consumer(
             return Outcome(CellReturnCode.OK)
         context = {key: value for key, value in incoming.context.items() if key not in (NAME_KEY, SIZE_KEY)}
         known = size if isinstance(size, int) else 0
-        return reply_of(done.run(Received(incoming.origin, name, path, known, context, code, reason)))
+        return reply_of(done.run(Received(incoming.origin, name, path, known, context, code, reason, culprit)))
 
     taken = None if chunk_taken is None else chunk_taken.run
     return FileConsumer(incoming, folder, safe_name(name), on_exists, taken, ended)

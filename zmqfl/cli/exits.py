@@ -21,7 +21,9 @@ NOT_RUNNING: Final = 3
 REPLACED: Final = 75
 INTERRUPTED: Final = 130
 
-STATUSES: Final = "Exit status: 0 done, 1 failed, 2 your mistake, 3 not running or not reachable, 75 replaced."
+STATUSES: Final = (
+    "Exit status: 0 done, 1 failed, 2 your mistake, 3 not running or not reachable, 75 replaced, 130 interrupted."
+)
 
 
 class NotRunning(ZmqflError):

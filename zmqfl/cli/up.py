@@ -53,7 +53,7 @@ def up(
 
     topology = load(file, overrides or ())
     run_dir = run_state.run_folder(topology.name)
-    plan = make_plan(topology, run_dir).only(sites or ())
+    plan = make_plan(topology, run_dir, run_state.sites_folder(topology.name)).only(sites or ())
     path = str(Path(file).absolute())
     if dry_run:
         sys.stdout.write(plan.to_json())
@@ -81,6 +81,12 @@ def join(
     keys: Annotated[str, Option(help="The folder of its keys (`zmqfl keygen`).", metavar="DIR")] = "",
     server_key: Annotated[str, Option(help="The public key of the parent, 40 characters.", metavar="KEY")] = "",
     listen: Annotated[list[str] | None, Option(help="Where its own children reach it.", metavar="URL")] = None,
+    work: Annotated[
+        str, Option(help="Folder for what is pushed to it (DIR/FQCN/inbox). Default: it takes nothing.", metavar="DIR")
+    ] = "",
+    exports: Annotated[
+        list[str] | None, Option("--export", help="Folder whose files others may pull as FQCN:PATH.", metavar="DIR")
+    ] = None,
     runs: Annotated[str | None, Option("--run", help="module:function, or a command line.", metavar="WHAT")] = None,
     trusted: Annotated[
         bool, Option("--trusted-network", help="Without keys, where only friends can reach it.")
@@ -114,6 +120,8 @@ def join(
         listen=tuple(Listener(each) for each in listen or ()),
         keys=keys,
         trusted_network=trusted,
+        work=str(Path(work).absolute()) if work else "",
+        exports=tuple(str(Path(each).absolute()) for each in exports or ()),
         run=runs,
     )
     raise Exit(site.run_site(spec))

@@ -77,15 +77,18 @@ class Plan:
         return cls(values["name"], values["run_dir"], sites)
 
 
-def make_plan(topology: Topology, run_dir: Path) -> Plan:
+def make_plan(topology: Topology, run_dir: Path, work: Path | None = None) -> Plan:
     """What to start for a loaded topology.
 
-    `run_dir` is the folder (absolute) for sockets, logs and state. Raises `UsageError` when it is relative,
+    `run_dir` is the folder (absolute) for sockets, logs and state; `work` that for the files of sites whose topology
+    names none (None: `sites` in the run folder). Raises `UsageError` when it is relative,
     `TopologyError` when it is so long that a socket's path would not fit.
     """
     if not run_dir.is_absolute():
         raise UsageError(f"the run folder {str(run_dir)!r} is relative; give `Path.absolute()` of it")
     specs = [spec for name in tree.top_down(topology) for spec in _site(topology, name, str(run_dir))]
+    if work is not None:
+        specs = [spec if spec.work else replace(spec, work=str(work)) for spec in specs]
     return Plan(topology.name, str(run_dir), tuple(_with_door(specs, str(run_dir))))
 
 
@@ -143,6 +146,7 @@ def _site(topology: Topology, name: str, run_dir: str) -> Iterator[SiteSpec]:
         secrets=site.secrets,
         resources=Resources(**site.resources.model_dump()),
         restart=Restart(**site.restart.model_dump()),
+        work=site.work or "",
         exports=site.exports,
         allow=site.allow,
     )

@@ -6,12 +6,14 @@
                 _notify.sock    where its sites report
                 _supervisor.log what it did; stays
                 FQCN.log        output of a site; stays
+                sites/FQCN/ what others have pushed to a site; stays
                 FQCN.sock, FQCN.spec.json, FQCN.endpoints.json, keys/
 
 No site's name begins with `_`.
 
 FOLDER is $ZMQFL_RUN_DIR, else $XDG_RUNTIME_DIR/zmqfl, else ~/.local/state/zmqfl; a federation whose sockets would
-have too long a path there goes to zmqfl-UID in the folder for temporary files. All of mode 0700.
+have too long a path there goes to zmqfl-UID in the folder for temporary files. All of mode 0700. `sites` is
+elsewhere: without $ZMQFL_RUN_DIR it is in ~/.local/state/zmqfl/NAME, since the other places may be memory.
 """
 
 from __future__ import annotations
@@ -127,6 +129,12 @@ def run_folder(name: str, environ: Mapping[str, str] = os.environ) -> Path:
     return _short_base() / name if too_long and VARIABLE not in environ else folder
 
 
+def sites_folder(name: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the files of the sites of a federation are: on a disk, and kept, which the run folder may not be."""
+    base = Path(given).absolute() if (given := environ.get(VARIABLE)) else _state_base()
+    return base / name / "sites"
+
+
 def running(environ: Mapping[str, str] = os.environ) -> list[RunState]:
     """All federations of this user on this machine that run, or whose supervisor left without cleaning up."""
     folders = [folder for base in (_base(environ), _short_base()) if base.is_dir() for folder in sorted(base.iterdir())]
@@ -180,6 +188,10 @@ def _base(environ: Mapping[str, str]) -> Path:
         return Path(given).absolute()
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime, "zmqfl")
+    return _state_base()
+
+
+def _state_base() -> Path:
     return Path.home() / ".local" / "state" / "zmqfl"
 
 

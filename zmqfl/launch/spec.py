@@ -88,13 +88,23 @@ class SiteSpec:
     """Variable -> file:PATH, env:NAME or credential:NAME, fetched by the site's own process."""
     resources: Resources = Resources()
     restart: Restart = Restart()
+    work: str = ""
+    """Folder below which each site has one of its own; "" = `sites` in the run folder. See `folder`."""
     exports: tuple[str, ...] = ()
+    """Folders below which others may pull files as FQCN:PATH."""
     allow: tuple[str, ...] = ()
 
     @property
     def is_late(self) -> bool:
         """Whether the port to dial is known only once the parent has bound it."""
         return self.parent_url.endswith(":*")
+
+    @property
+    def folder(self) -> str:
+        """Folder for the files of this site: what is pushed to it arrives in `inbox` there. "" where there is none."""
+        if self.work:
+            return str(Path(self.work).expanduser() / self.fqcn)
+        return f"{self.run_dir}/sites/{self.fqcn}" if self.run_dir else ""
 
     @property
     def log(self) -> str:

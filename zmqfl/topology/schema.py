@@ -165,6 +165,9 @@ class Site(Model):
     """Variables whose values the site's own process fetches: file:PATH, env:NAME or credential:NAME."""
     resources: Resources = Resources()
     restart: Restart = Restart()
+    work: Annotated[str, Field(pattern=FOLDER)] | None = None
+    """Folder below which each of its processes has one of its own, FQCN/, with an `inbox` for what is pushed to it.
+    Default: NAME/sites in $ZMQFL_RUN_DIR, else in ~/.local/state/zmqfl."""
     exports: tuple[Annotated[str, Field(pattern=FOLDER)], ...] = ()
     """Folders whose files others may pull as SITE:PATH."""
     allow: tuple[str, ...] = ()
