@@ -24,7 +24,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
+from tests.works import Offer, Pull, Push, Works
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
 from zmqfl.fqcn import FQCN
@@ -42,8 +44,10 @@ from zmqfl.protocol.commands import (
     Redial,
     Revoke,
     Send,
+    Work,
 )
 from zmqfl.protocol.node import Node
+from zmqfl.transport.outbox import ByteBudget, Outbox
 from zmqfl.wire.codec import decode_packet, encode_packet
 from zmqfl.wire.messages import Buffer, Conn, Lane, Packet
 
@@ -79,6 +83,7 @@ class Host:
     parent: str
     node: Node
     handler_time: Callable[[], float]
+    budget: ByteBudget
     alive: bool = True
     deadline: float | None = None
     """That of the node: it changes only when the node is told something."""
@@ -114,6 +119,15 @@ class Cable:
     """Arrivals on a frozen connection."""
     last: dict[Host, float] = field(default_factory=dict)
     """When the last message of each end arrives: a connection keeps their order."""
+    rate: float = inf
+    """Bytes per second, each way."""
+    room: int | None = None
+    """Messages that libzmq and the kernel take from each end; the others wait in its outbox. None: all."""
+    inside: Counter[Host] = field(default_factory=Counter)
+    """How many they hold."""
+    through: dict[Host, float] = field(default_factory=dict)
+    """When what each end has sent is through, at this rate."""
+    outboxes: dict[Host, Outbox] = field(default_factory=dict)
 
 
 Who = str | Host
@@ -145,6 +159,7 @@ class Net:
         """Milliseconds by which the clock of a cell that starts from now on is wrong."""
         self.when_ended: Callable[[Host], None] = lambda host: None
         """Told of each process that ended by itself, with its status in `exited`."""
+        self.works = Works(self)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._still = 0
@@ -162,7 +177,7 @@ class Net:
             wall_ms=WALL_MS + self.wall_skew.get(fqcn, 0) + int(self.now * 1000),
             now=self.now,
         )
-        host = Host(fqcn, parent, node, handler_time)
+        host = Host(fqcn, parent, node, handler_time, ByteBudget(self.config.send_budget))
         self.hosts[fqcn] = host
         self.processes.append(host)
         if parent:
@@ -282,6 +297,37 @@ class Net:
         outcome = self.outcome(origin, id, target)
         return None if outcome is None else outcome.code
 
+    def push(
+        self,
+        origin: Who,
+        targets: str | list[str],
+        chunks: list[bytes],
+        *,
+        window: int = 1,
+        looks_ahead: bool = True,
+        judges: bool = True,
+        knows_end: bool = True,
+        timeout: float = 10.0,
+        stops: dict[str, int] | None = None,
+    ) -> Push:
+        """Push chunks from one cell to others."""
+        names = (targets,) if isinstance(targets, str) else tuple(targets)
+        return self.works.push(
+            self._process(origin), names, chunks, window, looks_ahead, judges, knows_end, timeout, stops or {}
+        )  # fmt: skip
+
+    def offer(
+        self, owner: Who, content: bytes, chunk: int = 10, timeout: float = 60.0, to: list[str] | None = None
+    ) -> Offer:
+        """Let others pull a file."""
+        return self.works.offer(self._process(owner), content, chunk, timeout, to)
+
+    def pull(
+        self, receiver: Who, offer: Offer, *, timeout: float = 10.0, keep: bool = False, rid: str | None = None
+    ) -> Pull:
+        """Pull what is offered, or what another `rid` names."""
+        return self.works.pull(self._process(receiver), offer.host.fqcn, rid or offer.rid, timeout, keep)
+
     def run(self, seconds: float) -> None:
         """Let this much simulated time pass."""
         end = self.now + seconds
@@ -325,7 +371,7 @@ class Net:
     def obey(self, host: Host, commands: list[Command]) -> None:
         """What the reactor does, on this network; then whatever the lanes have room for."""
         self._obey(host, commands)
-        while host.alive and (bulk := host.node.next_bulk((), self.now)):
+        while host.alive and (bulk := host.node.next_bulk(self._blocked(host), self.now)):
             self._obey(host, bulk)
         host.deadline = host.node.deadline
 
@@ -355,6 +401,8 @@ class Net:
                     host.revoked.append(command.call)
                 case Hangup():
                     pass  # nothing waits for a connection here
+                case _ if isinstance(command, Work):
+                    self.works.obey(host, command)
                 case _:
                     raise AssertionError(f"unexpected command {command}")
 
@@ -364,14 +412,17 @@ class Net:
         assert self.executions[key] == 1, f"{key} was executed twice"
         self._check_newest(host, call)
         call.started = self.now
-        body = bytes(call.bodies[0]) if call.bodies else b""
-        outcome = Outcome(CellReturnCode.OK, "", 0, {}, (b"re:" + body,))
+        outcome = self.answer(host, call)
 
         def ended() -> None:
             if host.alive:
                 self.obey(host, host.node.reply(call, outcome, self.now))
 
         self.after(host.handler_time(), ended)
+
+    def answer(self, host: Host, call: Call) -> Outcome:
+        """What the handler returns."""
+        return Outcome(CellReturnCode.OK, bodies=(b"re:" + (bytes(call.bodies[0]) if call.bodies else b""),))
 
     def _check_newest(self, host: Host, call: Call) -> None:
         caller = next((p for p in self.processes if p.node.instance == call.instance), None)
@@ -400,14 +451,64 @@ class Net:
             cable = next((c for c in self.cables if c.conn == conn), None)
             if cable is not None:  # else it is broken, and the parent does not know it yet
                 self.traffic[host.fqcn, cable.child.fqcn, packet.kind] += 1
-                self._transmit(host, cable, frames)
+                self._hand_over(host, cable, packet, frames)
             return
         self.traffic[host.fqcn, host.parent, packet.kind] += 1
         cable = next(c for c in self.cables if c.child is host and c.lane == conn[1])
         if cable.conn is not None:
-            self._transmit(host, cable, frames)
+            self._hand_over(host, cable, packet, frames)
         elif cable.is_known:
             cable.queued.append(frames)
+
+    def limit(self, who: Who, rate: float = inf, room: int | None = 4) -> None:
+        """From now on the lanes between this cell and its parent are no faster, and take no more messages at once."""
+        for cable in self._cables_to_parent(who):
+            cable.rate, cable.room = rate, room
+
+    def _hand_over(self, sender: Host, cable: Cable, packet: Packet, frames: list[Buffer]) -> None:
+        """To the connection, or to its queue, or back to the node."""
+        box = cable.outboxes.get(sender)
+        if not box and self._take_in(sender, cable, frames):
+            return
+        if box is None:
+            box = cable.outboxes[sender] = Outbox(sender.budget)
+        if not box.put(frames, packet.size, self.now):
+            self._obey(sender, sender.node.undeliverable(packet, self.now))
+
+    def _take_in(self, sender: Host, cable: Cable, frames: list[Buffer]) -> bool:
+        """What a send to libzmq does; False: it would block."""
+        if cable.room is None:
+            self._transmit(sender, cable, frames)
+            return True
+        if cable.inside[sender] >= cable.room:
+            return False
+        cable.inside[sender] += 1
+        took = sum(map(len, frames)) / cable.rate
+        cable.through[sender] = max(self.now, cable.through.get(sender, 0.0)) + took
+        self.after(cable.through[sender] - self.now, partial(self._let_through, sender, cable, cable.conn, frames))
+        return True
+
+    def _let_through(self, sender: Host, cable: Cable, conn: Conn | None, frames: list[Buffer]) -> None:
+        """This message has left its end, which has room for another now."""
+        if cable.conn != conn:
+            return
+        if cable.frozen:
+            cable.ice.append(partial(self._let_through, sender, cable, conn, frames))
+            return
+        self._transmit(sender, cable, frames)
+        cable.inside[sender] -= 1
+        if (box := cable.outboxes.get(sender)) is not None:
+            box.flush(partial(self._take_in, sender, cable), self.now)
+        if sender.alive:
+            self.obey(sender, [])
+
+    def _blocked(self, host: Host) -> set[Conn]:
+        """The connections of a process whose queue is not empty."""
+        return {
+            ("up", cable.lane) if cable.child is host else cable.conn
+            for cable in self.cables
+            if cable.outboxes and cable.conn is not None and cable.outboxes.get(host)
+        }
 
     def _transmit(self, sender: Host, cable: Cable, frames: list[Buffer]) -> None:
         assert cable.conn is not None
@@ -467,6 +568,11 @@ class Net:
             return
         while cable.ice:
             self.after(0.0, cable.ice.popleft())  # as leftovers
+        for box in cable.outboxes.values():
+            box.clear()
+        cable.outboxes.clear()
+        cable.inside.clear()
+        cable.through.clear()
         parent = cable.listener
         assert parent is not None
 

@@ -190,6 +190,28 @@ def test_gaps_are_not_committed_and_can_be_filled(sink: FileSink, tmp_path: Path
     assert sink.commit().read_bytes() == CONTENT
 
 
+def test_what_cannot_be_committed_is_known_before(sink: FileSink, tmp_path: Path) -> None:
+    receive(sink, [0, 2])
+    with pytest.raises(SinkError, match="lacks bytes from 4096 on"):
+        sink.check_ready()
+    receive(sink, [1])
+    sink.check_ready()
+    assert names(tmp_path) == ["x.bin.part"]
+    (tmp_path / "x.bin.part").unlink()
+    with pytest.raises(SinkError, match="was removed or replaced"):
+        sink.check_ready()
+
+
+def test_a_name_that_was_taken_meanwhile_is_known_before(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, "x.bin", 0, "fail")
+    sink.open()
+    sink.check_ready()
+    (tmp_path / "x.bin").touch()
+    with pytest.raises(SinkError, match="exists already"):
+        sink.check_ready()
+    sink.discard()
+
+
 def test_a_part_that_somebody_replaced_is_not_committed(sink: FileSink, tmp_path: Path) -> None:
     receive(sink, [0, 1, 2])
     (tmp_path / "x.bin.part").unlink()

@@ -9,7 +9,7 @@ import pytest
 
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
-from zmqfl.protocol.commands import Command, Finish, Outcome, Post
+from zmqfl.protocol.commands import Command, Finish, FlowFate, Outcome, Post
 from zmqfl.protocol.requester import GRACE, MANY_ENDED, MOST_OPEN, SLOWEST, Requester
 from zmqfl.wire.messages import (
     MAX_PROBED,
@@ -32,6 +32,8 @@ OLD = 3600.0
 """Seconds of uptime of a callee that is older than any request here."""
 FIRST, PATIENT = Flag.MUST_UNDERSTAND, Flag.MUST_UNDERSTAND | Flag.PATIENT
 DUP = PATIENT | Flag.DUP
+BROKE = Flag.PATIENT | Flag.DUP
+"""Of a PROBE: since the last one the route has broken."""
 OK, TIMEOUT, COMM_ERROR = CellReturnCode.OK, CellReturnCode.TIMEOUT, CellReturnCode.COMM_ERROR
 UNREACHABLE, UNAVAILABLE = CellReturnCode.TARGET_UNREACHABLE, CellReturnCode.SERVICE_UNAVAILABLE
 
@@ -67,8 +69,8 @@ def copy(
     return Post(message, targets, (body,), flags, remaining)
 
 
-def probe(number: int, *ids: int, target: str = "b") -> Post:
-    return Post(Probe(*ME, number, [*ids]), (target,), flags=Flag.PATIENT)
+def probe(number: int, *ids: int, target: str = "b", flags: Flag = Flag.PATIENT) -> Post:
+    return Post(Probe(*ME, number, [*ids]), (target,), flags=flags)
 
 
 def cancelled(id: int = 1, target: str = "b") -> Post:
@@ -173,7 +175,7 @@ def test_out__return_of_a_copy_and_another_is_out__out(reason: ReturnReason) -> 
     requester.link_up(lambda name: True, AT)
     probed(requester, Fate.NEVER, AT)  # copy 2
     assert back(requester, reason, attempt=1) == []
-    assert requester.handle_timeout(AT + 1) == [probe(2, 1)]
+    assert requester.handle_timeout(AT + 1) == [probe(2, 1, flags=BROKE)]
 
 
 def test_out__return_unreachable_no_other_copy__ended() -> None:
@@ -225,7 +227,9 @@ def test_clean__the_link_is_up__out() -> None:
 
 
 def test_out__the_link_is_up__probe() -> None:
-    assert out().link_up(lambda name: name == "b", AT + 0.1) == [probe(1, 1)]
+    requester = out()
+    assert requester.link_up(lambda name: name == "b", AT + 0.1) == [probe(1, 1, flags=BROKE)]
+    assert requester.handle_timeout(AT + 1.1) == [probe(2, 1)]  # a reply that was lost by then is asked for once
 
 
 def test_out__probed_queued__the_callees_clock_counts() -> None:
@@ -289,6 +293,12 @@ def test_out__probed_never_callee_perhaps_older__asked_again() -> None:
     assert probed(requester, Fate.NEVER, AT + 3.2, uptime=3.3, number=2) == [
         copy(attempt=2, flags=DUP, to_instance=9),
     ]
+
+
+def test_out__probed_never_callee_once_known_to_be_older__out() -> None:
+    requester = out()
+    assert probed(requester, Fate.NEVER, AT + 1, uptime=1.1) == []
+    assert probed(requester, Fate.NEVER, AT + 6, uptime=5.9) == [copy(attempt=2, flags=DUP, to_instance=9)]
 
 
 def test_out__probed_never_callee_perhaps_older_for_too_long__ended() -> None:
@@ -493,3 +503,91 @@ def test_times_that_no_field_can_hold_are_cut() -> None:
         assert isinstance(post, Post)
         assert isinstance(post.message, Request)
         assert post.message.timeout == expected
+
+
+# -------------------------------------------------------------------------------------------------------------- flows
+
+LONG = bytes(CONFIG.segment + 1)
+
+
+def flowing(*ids: int) -> tuple[Requester, set[tuple[int, str]]]:
+    """Requests to b whose payload travels as a flow, and those that are still on their way."""
+    under_way = {(id, "b") for id in ids}
+    requester = Requester(CONFIG, lambda: ME, lambda id, name: (id, name) in under_way)
+    for id in ids:
+        ask(requester, id, bodies=(LONG,), timeout=10.0)
+    return requester, under_way
+
+
+def test_a_flow_is_the_callers_memory_and_not_the_queues() -> None:
+    requester, _ = flowing(1, 2)
+    assert (requester.open, requester.retained) == (2, 0)
+    ask(requester, 3)
+    assert requester.retained == 1
+
+
+def test_out__its_flow_is_on_its_way__not_probed_nor_sent_again() -> None:
+    requester, _ = flowing(1)
+    for beat in range(1, 10):
+        assert requester.handle_timeout(AT + beat) == []
+    assert requester.link_up(lambda name: True, AT + 9.5) == []
+    assert probed(requester, Fate.NEVER, AT + 9.6) == []
+    assert probed(requester, Fate.FORGOTTEN, AT + 9.6) == []
+
+
+def test_out__its_flow_or_that_of_the_reply_moves__the_time_out_begins_anew() -> None:
+    requester, _ = flowing(1)
+    requester.flow_moved(1, "b", AT + 10)
+    requester.flow_moved(1, "x", AT + 10)
+    requester.flow_moved(2, "b", AT + 10)
+    assert requester.handle_timeout(AT + 20) == []
+    assert requester.handle_timeout(AT + 20 + GRACE) == [cancelled(), finish(TIMEOUT, "no reply within 10 s")]
+
+
+def test_out__its_flow_moves__but_not_beyond_the_deadline() -> None:
+    requester = Requester(CONFIG, lambda: ME, lambda id, name: True)
+    ask(requester, bodies=(LONG,), timeout=10.0, deadline=12.0)
+    requester.flow_moved(1, "b", AT + 11)
+    assert requester.handle_timeout(AT + 12) == [cancelled(), finish(TIMEOUT, "the deadline has passed")]
+
+
+def test_out__its_flow_has_arrived__a_beat_then_probe() -> None:
+    requester, under_way = flowing(1)
+    under_way.clear()
+    assert requester.flow_ended(1, "b", FlowFate.DELIVERED, "", AT + 5) == []
+    assert requester.handle_timeout(AT + 5.4) == []
+    assert requester.handle_timeout(AT + 6) == [probe(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("fate", "code"), [(FlowFate.REFUSED, UNAVAILABLE), (FlowFate.TOO_BIG, CellReturnCode.MSG_TOO_BIG)]
+)
+def test_out__its_flow_was_refused__ended(fate: FlowFate, code: CellReturnCode) -> None:
+    requester, _ = flowing(1)
+    assert requester.flow_ended(1, "b", fate, "why", AT) == [finish(code, "why")]
+    assert requester.flow_ended(1, "b", fate, "why", AT) == []
+
+
+@pytest.mark.parametrize("fate", [FlowFate.REFUSED, FlowFate.TOO_BIG])
+def test_out__its_flow_was_refused_but_another_copy_is_out__probe(fate: FlowFate) -> None:
+    requester, under_way = flowing(1)
+    under_way.clear()
+    assert requester.flow_ended(1, "b", FlowFate.LOST, "why", AT) == []
+    [post] = probed(requester, Fate.NEVER, AT + 1)
+    assert isinstance(post, Post)
+    assert isinstance(post.message, Request)
+    assert (post.message.attempt, post.message.to_instance) == (2, 9)
+    assert requester.flow_ended(1, "b", fate, "why", AT + 2) == []
+    assert [command.message.KIND for command in requester.handle_timeout(AT + 3) if isinstance(command, Post)] == [
+        Probe.KIND
+    ]
+
+
+def test_out__its_flow_was_lost__a_beat_then_probe_and_again_at_once_if_it_never_came() -> None:
+    requester, under_way = flowing(1)
+    under_way.clear()
+    assert requester.flow_ended(1, "b", FlowFate.LOST, "why", AT) == []
+    assert requester.handle_timeout(AT + 1) == [probe(1, 1, flags=BROKE)]
+    [post] = probed(requester, Fate.NEVER, AT + 1.1, number=1)
+    assert isinstance(post, Post)
+    assert post.flags == DUP

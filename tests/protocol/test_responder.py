@@ -9,8 +9,8 @@ import pytest
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol import responder as module
-from zmqfl.protocol.commands import Call, Command, Invoke, Outcome, Post, Revoke
-from zmqfl.protocol.responder import MAX_ERROR, Responder
+from zmqfl.protocol.commands import Call, Command, FlowFate, Invoke, Outcome, Post, Revoke
+from zmqfl.protocol.responder import MAX_ERROR, SHORT, SLOWEST, Responder
 from zmqfl.wire.messages import MAX_PROBED, NO_DEADLINE, Cancel, Fate, Fire, Flag, Probe, Probed, Reply, Request
 
 CONFIG = CellConfig(dead_after=5.0, heartbeat=1.0, reply_entries=4, reply_bytes=1000)
@@ -205,6 +205,45 @@ def test_done__probe__reply_again() -> None:
     assert probe(done(), 1) == [replied(GOOD), probed((1, Fate.DONE, 0))]
 
 
+LONG = Outcome(CellReturnCode.OK, "", 1, {}, (bytes(SHORT + 1),))
+PATIENCE = 2 * CONFIG.heartbeat + (SHORT + 1) / SLOWEST
+
+
+def answered() -> Responder:
+    """It has given a reply that is not short."""
+    responder = fresh(replace(CONFIG, reply_bytes=2 * SHORT))
+    assert responder.reply(invoked(request(responder)), LONG, AT) == [replied(LONG)]
+    return responder
+
+
+def test_done__probe_while_a_long_reply_may_be_on_its_way__done() -> None:
+    responder = answered()
+    said = probed((1, Fate.DONE, 0), uptime=AT + PATIENCE - 0.1 - BORN)
+    assert probe(responder, 1, now=AT + PATIENCE - 0.1) == [said]
+    later = AT + PATIENCE
+    assert probe(responder, 1, now=later) == [replied(LONG), probed((1, Fate.DONE, 0), uptime=later - BORN)]
+    assert len(probe(responder, 1, now=later + PATIENCE)) == 1  # it doubles
+    assert len(probe(responder, 1, now=later + 2 * PATIENCE)) == 2
+
+
+def test_done__probe_after_a_link_broke__reply_again() -> None:
+    responder = answered()
+    assert responder.receive_probe(Probe("site-1", 1000, 7, 0, [1]), AT, Flag.DUP)[0] == replied(LONG)
+    responder.link_up(lambda name: name == "site-2")
+    assert len(probe(responder, 1)) == 1
+    responder.link_up(lambda name: name == "site-1")
+    assert probe(responder, 1)[0] == replied(LONG)
+
+
+def test_none__probe_while_the_reply_flows__on_its_way() -> None:
+    flowing = {(1, 7, "site-1")}
+    responder = Responder(CONFIG, lambda: ME, lambda: BORN, lambda *key: key in flowing)
+    responder.reply(invoked(request(responder, flags=Flag.REPEATABLE)), GOOD, AT)
+    assert probe(responder, 1) == [probed((1, Fate.DONE, 0))]
+    flowing.clear()
+    assert probe(responder, 1) == [probed((1, Fate.NEVER, 0))]
+
+
 def test_done__done_below_has_passed_it__none() -> None:
     responder = done()
     invoked(request(responder, 2, done_below=2))
@@ -353,3 +392,48 @@ def test_deadlines() -> None:
     call.started = AT
     responder.handle_timeout(AT + 3)
     assert responder.deadline == AT + 5.5
+
+
+# -------------------------------------------------------------------------------------------------------------- flows
+
+
+def flow_ended(responder: Responder, fate: FlowFate, id: int = 1, target: str = "site-1") -> list[Command]:
+    return responder.flow_ended(Reply(*ME, id, 7, "ok", "", 1, [6]), target, fate, "too big: why")
+
+
+def full() -> Responder:
+    """Its caller's bytes are used up."""
+    responder, call = waiting()
+    responder.reply(call, Outcome(CellReturnCode.OK, bodies=(bytes(1000),)), AT)
+    return responder
+
+
+def test_done__its_flow_has_delivered_the_reply__the_payload_is_dropped() -> None:
+    responder = full()
+    assert flow_ended(responder, FlowFate.DELIVERED) == []
+    assert invoked(request(responder, 2)).id == 2
+    assert flow_ended(responder, FlowFate.DELIVERED) == []
+    assert request(responder)[0] == replied(Outcome(CellReturnCode.OK))  # the caller has ended it
+
+
+def test_done__the_caller_takes_no_such_reply__msg_too_big_instead() -> None:
+    responder = full()
+    told = replied(Outcome(CellReturnCode.MSG_TOO_BIG, "too big: why"))
+    assert flow_ended(responder, FlowFate.TOO_BIG) == [told]
+    assert request(responder) == [told]
+    assert invoked(request(responder, 2)).id == 2
+
+
+@pytest.mark.parametrize("fate", [FlowFate.LOST, FlowFate.REFUSED])
+def test_done__its_flow_was_lost_or_refused__kept(fate: FlowFate) -> None:
+    responder = full()
+    assert flow_ended(responder, fate) == []
+    assert probe(responder, 1)[0] == replied(Outcome(CellReturnCode.OK, bodies=(bytes(1000),)))
+
+
+def test_a_flow_of_what_is_not_known_ends() -> None:
+    responder, _ = waiting()
+    for fate in FlowFate:
+        assert flow_ended(responder, fate) == []  # it runs still: another start's reply
+        assert flow_ended(responder, fate, id=2) == []
+        assert flow_ended(responder, fate, target="site-2") == []

@@ -28,6 +28,7 @@ from zmqfl.wire.messages import (
     Return,
     ReturnReason,
     RoutedMessage,
+    Segment,
 )
 
 CONFIG = CellConfig(control_limit=100, max_hops=16, dead_after=10.0)
@@ -82,10 +83,16 @@ def send(
 
 
 def returned(
-    message: Request | Probe, reason: ReturnReason, text: str, *names: str, conn: Conn = ONE, number: int = 1
+    message: Request | Probe | Segment,
+    reason: ReturnReason,
+    text: str,
+    *names: str,
+    conn: Conn = ONE,
+    number: int = 1,
+    attempt: int = 0,
 ) -> Send:
     """The RETURN to the origin of a message."""
-    attempt = message.attempt if isinstance(message, Request) else 0
+    attempt = message.attempt if isinstance(message, Request) else attempt
     back = Return(*ME, message.id, message.instance, message.KIND, attempt, reason, text, list(names))
     targets, session = (message.origin,), SESSIONS[conn]
     packet = Packet(Return.KIND, encode_header(back), (), targets, 0, Lane.CONTROL, 16, session, route=("relay-a",))
@@ -140,6 +147,23 @@ def test_a_neighbour__suspected__back_to_the_origin(message: Request | Probe) ->
     cell._neighbours.acceptor.children[SITE_2].break_off(GROWN)
     text = f"the link to {SITE_2} is broken"
     assert forward(cell, passing(message, SITE_2)) == [returned(message, ReturnReason.SUSPECTED, text, SITE_2)]
+
+
+def segment(origin: str = SITE, offset: int = 4096) -> Segment:
+    return Segment(origin, 1000, 99, 3, offset, 9000, Request.KIND, 0, b"", [10])
+
+
+def test_a_segment_comes_back_with_its_offset() -> None:
+    text = "relay-a has no route to relay-a.site-9"
+    assert forward(transit(), passing(segment(), "relay-a.site-9")) == [
+        returned(segment(), ReturnReason.UNREACHABLE, text, "relay-a.site-9", attempt=4096)
+    ]
+
+
+def test_a_segment_takes_the_bulk_lane_however_short() -> None:
+    [command] = transit().post(Post(segment("relay-a"), (SITE_2,), (bytes(10),)), GROWN)
+    assert isinstance(command, Send)
+    assert (command.conn, command.packet.lane) == (TWO_BULK, Lane.BULK)
 
 
 def test_none__back_to_the_origin_unreachable() -> None:

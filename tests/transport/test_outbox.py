@@ -43,7 +43,7 @@ def test_budget_counts_and_remembers_the_peak() -> None:
 
 
 def test_messages_go_in_order_as_far_as_there_is_room() -> None:
-    budget = ByteBudget(10_000)
+    budget = ByteBudget(100_000)
     outbox, wire = Outbox(budget), Wire(room=2)
     packets = [replace(REQUEST, session=number) for number in range(5)]
     for packet in packets:
@@ -71,17 +71,39 @@ def test_bodies_are_not_copied() -> None:
 
 def test_full_budget_refuses_and_is_shared() -> None:
     budget = ByteBudget(2 * (REQUEST.size + OVERHEAD))
-    one, two = Outbox(budget), Outbox(budget)
+    one, two, three = Outbox(budget), Outbox(budget), Outbox(budget)
     assert put(one, REQUEST)
     assert put(two, REQUEST)
-    assert not put(one, REQUEST)
-    assert len(one) == 1
+    assert not put(three, REQUEST)
     two.clear()
-    assert put(one, REQUEST)
+    assert put(three, REQUEST)
+
+
+def test_no_queue_holds_more_than_a_quarter_of_the_budget() -> None:
+    budget = ByteBudget(20 * (REQUEST.size + OVERHEAD))
+    stalled, others = Outbox(budget), [Outbox(budget) for _ in range(3)]
+    assert [put(stalled, REQUEST) for _ in range(7)] == [True] * 5 + [False] * 2
+    for other in others:
+        assert [put(other, REQUEST) for _ in range(6)] == [True] * 5 + [False]
+    assert (budget.used, budget.limit) == (20 * (REQUEST.size + OVERHEAD),) * 2
+    assert stalled.flush(Wire(room=2).send, 0.0) == 2
+    assert [put(stalled, REQUEST) for _ in range(3)] == [True] * 2 + [False]
+    stalled.clear()
+    assert [put(stalled, REQUEST) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_one_message_may_be_larger_than_the_share() -> None:
+    outbox = Outbox(ByteBudget(10_000))
+    large = replace(REQUEST, bodies=(bytes(5000),))
+    assert put(outbox, large)
+    assert not put(outbox, REQUEST)
+    outbox.flush(Wire().send, 0.0)
+    assert put(outbox, REQUEST)
+    assert not put(outbox, large)
 
 
 def test_many_empty_messages_are_not_free() -> None:
-    outbox = Outbox(ByteBudget(10 * OVERHEAD))
+    outbox = Outbox(ByteBudget(40 * OVERHEAD))
     empty = Packet(Kind.FIRE, b"")
     assert [put(outbox, empty) for _ in range(11)] == [True] * 10 + [False]
 

@@ -19,6 +19,8 @@ from zmqfl.protocol.commands import (
     Command,
     Exit,
     Finish,
+    FlowEnded,
+    FlowFate,
     Hangup,
     Invoke,
     Level,
@@ -26,19 +28,22 @@ from zmqfl.protocol.commands import (
     Outcome,
     PeerChanged,
     PeerState,
+    Produce,
     Redial,
     Revoke,
     Send,
+    Work,
 )
 from zmqfl.protocol.node import Node
 from zmqfl.transport import reactor as module
 from zmqfl.transport.endpoint import Endpoint
 from zmqfl.transport.keys import Keys
+from zmqfl.transport.outbox import SHARES
 from zmqfl.transport.reactor import Reactor
 from zmqfl.wire.codec import encode_packet
-from zmqfl.wire.messages import Conn, Kind, Lane, Packet
+from zmqfl.wire.messages import Conn, Fire, Kind, Lane, Packet
 
-CONFIG = CellConfig(heartbeat=0.2, dead_after=2, reconnect_min=0.01, reconnect_max=0.02, send_budget=3_000_000)
+CONFIG = CellConfig(heartbeat=0.2, dead_after=2, reconnect_min=0.01, reconnect_max=0.02, send_budget=12_000_000)
 ANY = Endpoint.parse("tcp://127.0.0.1:*")
 LONG = 20.0
 
@@ -92,6 +97,12 @@ class ToldEdges:
 
     def finish(self, finish: Finish) -> None:
         self.told.put(("finish", finish))
+
+    def flow_ended(self) -> None:
+        self.told.put(("flow",))
+
+    def work(self, command: Work) -> None:
+        self.told.put(("work", command))
 
     def peer_changed(self, change: PeerChanged) -> None:
         self.told.put(("peer", change))
@@ -373,7 +384,7 @@ def test_what_a_connection_does_not_take_waits_and_what_exceeds_the_budget_is_gi
     while not given_back.is_set():  # the child reads nothing
         run(reactor, Send(conn, packet(body)))
         sent += 1
-        assert reactor.ports.budget.used <= CONFIG.send_budget
+        assert reactor.ports.budget.used <= CONFIG.send_budget // SHARES
     assert len(reactor.ports.listeners[0].outboxes[conn]) == 2  # and a third one does not fit
     for _ in range(sent - 1):
         assert dealer.poll(round(LONG * 1000))
@@ -382,6 +393,38 @@ def test_what_a_connection_does_not_take_waits_and_what_exceeds_the_budget_is_gi
     assert reactor.ports.budget.used == 0
     run(reactor, Send(conn, packet(b"again")))
     assert dealer.recv_multipart()[2] == b"again"
+
+
+def test_bulk_goes_where_nothing_is_queued(reactor: Reactor, node: ToldNode, dealer: zmq.Socket[bytes]) -> None:
+    conn = conn_of(dealer, node)
+    segments = [packet(b"%d" % number) for number in range(20)]
+    passed: list[int] = []
+
+    def next_bulk(blocked: set[Conn], now: float) -> list[Command]:
+        if not segments or conn in blocked:
+            return []
+        passed.append(len(blocked))
+        return [Send(conn, segments.pop(0))]
+
+    node.answers["next_bulk"] = next_bulk
+    run(reactor)
+    assert [dealer.recv_multipart()[2] for _ in range(20)] == [b"%d" % number for number in range(20)]
+    body, sent = bytes(1_000_000), 0
+    while conn not in reactor.ports.blocked:  # the child reads nothing
+        run(reactor, Send(conn, packet(body)))
+        sent += 1
+    segments.append(packet(b"last"))
+    run(reactor)
+    assert len(segments) == 1
+    assert [len(dealer.recv_multipart()[2]) for _ in range(sent)] == [len(body)] * sent
+    assert dealer.recv_multipart()[2] == b"last"
+    assert not any(passed)
+
+
+def test_flows_that_have_ended_and_work_are_told(reactor: Reactor, edges: ToldEdges) -> None:
+    fire = Fire("server", 1, 2, 3, "c", "t", 0, [])
+    run(reactor, FlowEnded(fire, "site-1", FlowFate.DELIVERED), Produce(3))
+    assert [edges.next(), edges.next()] == [("flow",), ("work", Produce(3))]
 
 
 def test_a_lost_connection_is_told_and_its_queue_dropped(

@@ -161,6 +161,18 @@ class FileSink:
         if (record := self._sidecar) is not None:
             record.append(index, digest)
 
+    def check_ready(self) -> None:
+        """Raise `SinkError` when a `commit` would fail now: bytes are missing, the partial file is, the name is taken.
+
+        It costs nothing: who has promised to commit together with others looks before. Only the disk is not asked.
+        """
+        self._check_whole()
+        try:
+            self._check_part()
+            self._check_final()
+        except OSError as error:
+            raise sink_error(error, self._part) from None
+
     def commit(self) -> Path:
         """Have the bytes on the disk and give the file its name. Returns its path. Nothing else stays.
 
@@ -171,9 +183,7 @@ class FileSink:
         try:
             # After the seal nobody writes: what is renamed is what was checked.
             os.fsync(self._opened().seal())
-            if not part_file.is_at(self._identity, self._part):
-                remedy = "let nobody touch partial files, and receive it again"
-                raise SinkError("was removed or replaced while it was written", file=str(self._part), remedy=remedy)
+            self._check_part()
             final = arrival.place(self._part, self._final, self._on_exists)
         except OSError as error:
             raise sink_error(error, self._final) from None
@@ -218,10 +228,18 @@ class FileSink:
             raise UsageError(f"the sink of {self._final} was opened before; make a new one")
         if not stat.S_ISDIR(os.stat(self._folder).st_mode):
             raise sink_error(NotADirectoryError(errno.ENOTDIR, ""), self._part)
+        self._check_final()
+
+    def _check_final(self) -> None:
         if self._on_exists == "fail" and os.path.lexists(self._final):
             raise arrival.taken(self._final)
         if self._on_exists == "replace" and self._final.is_dir() and not self._final.is_symlink():
             raise sink_error(IsADirectoryError(errno.EISDIR, ""), self._final)
+
+    def _check_part(self) -> None:
+        if not part_file.is_at(self._identity, self._part):
+            remedy = "let nobody touch partial files, and receive it again"
+            raise SinkError("was removed or replaced while it was written", file=str(self._part), remedy=remedy)
 
     def _check_whole(self) -> None:
         there = self._extents.contiguous

@@ -71,8 +71,7 @@ class _Pull:
     sink: Sink[Any] | None = None
     error: Exception | None = None
     busy: bool = False
-    """The sink is being opened or committed: it must not be closed meanwhile."""
-    abandoned: bool = False
+    """The sink is being opened or committed: whoever does it closes it, should the cell stop meanwhile."""
 
 
 class Pulling:
@@ -174,9 +173,12 @@ class Pulling:
     def abandon(self, command: Abandon) -> None:
         """It has failed."""
         pull = self._pulls[command.id]
-        pull.abandoned = True
-        if not pull.busy:
-            self._abandon(command.id, pull)
+
+        def job() -> None:
+            _close(pull)
+            self._report(command.id, lambda machine, now: machine.abandoned())
+
+        self._run(job)
 
     def ended(self, command: PullEnded) -> None:
         """Tell the handle."""
@@ -212,26 +214,14 @@ class Pulling:
         pull.busy = True
         self._run(job)
 
-    def _abandon(self, id: int, pull: _Pull) -> None:
-        def job() -> None:
-            _close(pull)
-            self._report(id, lambda machine, now: machine.abandoned())
-
-        self._run(job)
-
     def _report(self, id: int, tell: Tell) -> None:
         with suppress(ClosedError):  # the handle has been told
             self._submit(lambda now: self._tell(id, lambda machine: tell(machine, now), now))
 
     def _report_busy(self, id: int, pull: _Pull, tell: Tell) -> None:
-        """As `_report`, of a job during which the sink is not to be closed: whoever wanted to, does it now."""
-
         def act(now: float) -> list[Command]:
             pull.busy = False
-            if not pull.abandoned:
-                return self._tell(id, lambda machine: tell(machine, now), now)
-            self._abandon(id, pull)
-            return []
+            return self._tell(id, lambda machine: tell(machine, now), now)
 
         try:
             self._submit(act)

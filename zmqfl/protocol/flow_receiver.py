@@ -7,12 +7,16 @@
     open      SEGMENT, the next one               open      SEGMENTED
     open      SEGMENT behind                      open      SEGMENTED again
     open      SEGMENT ahead                       open      SEGMENTED gap
+    open      SEGMENT, meant for another start    -         SEGMENTED gap at 0
     open      SEGMENT, the last one               complete  SEGMENTED complete; the message is delivered
+    open      SEGMENT of an unwanted reply        -         SEGMENTED refused
     complete  SEGMENT again                       complete  SEGMENTED complete
+    open      a later flow of the same message    -         its origin has given this one up
+    open      CANCEL of the request that it is    -
     open      silence, or a newer start of it     -
 
-What a peer announces is checked before memory is taken, and a page is used only when its bytes have come.
-Copies per byte: one, into the body.
+What a peer announces is checked before memory is taken, and memory is taken as its bytes come.
+Copies per byte: one, into the body; up to 32 MiB it may be moved once or twice while it grows.
 """
 
 from __future__ import annotations
@@ -21,14 +25,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from zmqfl.config import CellConfig
+from zmqfl.config import MIB, CellConfig
 from zmqfl.errors import DecodeError
 from zmqfl.protocol.commands import Command, Deliver, FlowMoved, Post
+from zmqfl.protocol.pace import SILENCE
 from zmqfl.wire.codec import decode_header
 from zmqfl.wire.messages import (
     MAX_BODIES,
     NO_DEADLINE,
     Buffer,
+    Cancel,
     Fire,
     FlowState,
     Lane,
@@ -44,9 +50,13 @@ MOST_FLOWS = 1024
 """Flows that may be open at once; each takes a few hundred bytes beside its body."""
 MOST_COMPLETE = 4096
 """Flows remembered as complete, so that a segment which comes again does not begin them anew."""
+STEP = 8 * MIB
+"""Bytes by which a body grows: to clear a gigabyte at once would hold up the cell for a second."""
 
 Key = tuple[str, int, int]
 """(origin, instance, id)."""
+MessageKey = tuple[str, int, int, int, int]
+"""(origin, instance, kind, id, instance that it answers or 0)."""
 
 
 @dataclass(slots=True)
@@ -67,18 +77,20 @@ class _Flow:
     def take(self, bodies: tuple[Buffer, ...]) -> None:
         """Append the bytes of a segment."""
         which, position = self._at
-        for body in bodies:
-            view = memoryview(body)
+        for piece in bodies:
+            view = memoryview(piece)
             self.received += len(view)
             while len(view):
-                room = len(self.bodies[which]) - position
-                if not room:
+                body, length = self.bodies[which], self.message.lengths[which]
+                if position == length:
                     which, position = which + 1, 0
                     continue
-                part = view[:room]
-                self.bodies[which][position : position + len(part)] = part
+                if position == len(body):
+                    body += bytes(min(STEP, length - position))
+                part = view[: len(body) - position]
+                body[position : position + len(part)] = part
                 position += len(part)
-                view = view[room:]
+                view = view[len(part) :]
         self._at = which, position
 
 
@@ -92,9 +104,11 @@ class FlowReceiver:
         self.assembling = 0
         """Bytes of the messages that are open."""
         self._config = config
+        self._silence = SILENCE * config.bulk_heartbeat_timeout
         self._me = me
         self._is_wanted = is_wanted
         self._open: dict[Key, _Flow] = {}
+        self._of_message: dict[MessageKey, Key] = {}
         self._complete: dict[Key, int] = {}
         self._next: float | None = None
 
@@ -111,10 +125,20 @@ class FlowReceiver:
             if segment.offset:
                 return [self._ack(segment, 0, FlowState.GAP)]
             message = _carried(segment)
+            if self._is_given_up(segment, message):
+                return []
             if (refusal := self._refusal(segment, message)) is not None:
                 self.counters["flows_refused"] += 1
                 return [self._ack(segment, 0, *refusal)]
             flow = self._begin(key, segment, message, remaining, now)
+        elif isinstance(flow.message, Reply) and not self._is_wanted(flow.message):
+            self._end(key)
+            return [self._ack(segment, 0, FlowState.REFUSED, f"{self._me()[0]} does not wait for this reply any more")]
+        elif segment.holders.get(self._me()[0], self._me()[2]) != self._me()[2]:
+            self._end(key)
+            return [self._ack(segment, 0, FlowState.GAP)]
+        if segment.total != flow.total:
+            raise DecodeError(f"a segment of {segment.total} bytes in all, in a flow of {flow.total}")
         flow.heard = now
         if segment.offset != flow.received:
             ahead = segment.offset > flow.received
@@ -132,18 +156,18 @@ class FlowReceiver:
         )  # fmt: skip
         return [self._ack(segment, flow.total, FlowState.COMPLETE), *moved, Deliver(packet)]
 
-    def forget_starts(self, origin: str, instance: int) -> None:
-        """A newer start of `origin` was heard: nothing of those before it will be completed."""
-        for key in [key for key in self._open if key[0] == origin and key[1] != instance]:
+    def receive_cancel(self, cancel: Cancel) -> None:
+        """Nobody waits for a request: if it is only half here, the rest will not come."""
+        key = self._of_message.get((cancel.origin, cancel.instance, Request.KIND, cancel.id, 0))
+        if key is not None:
             self._end(key)
 
     def handle_timeout(self, now: float) -> list[Command]:
         """Forget flows that nothing was heard of."""
-        silence = self._config.bulk_heartbeat_timeout + self._config.dead_after
-        for key in [key for key, flow in self._open.items() if flow.heard + silence <= now]:
+        for key in [key for key, flow in self._open.items() if flow.heard + self._silence <= now]:
             self._end(key)
             self.counters["flows_dropped"] += 1
-        self._next = min((flow.heard + silence for flow in self._open.values()), default=None)
+        self._next = min((flow.heard + self._silence for flow in self._open.values()), default=None)
         return []
 
     @property
@@ -167,17 +191,30 @@ class FlowReceiver:
         return None
 
     def _begin(self, key: Key, segment: Segment, message: Carried, remaining: int, now: float) -> _Flow:
-        bodies = [bytearray(length) for length in message.lengths]
+        bodies = [bytearray() for _ in message.lengths]
         flow = _Flow(message, segment.header, segment.flags, remaining, segment.total, bodies, now)
-        self._open[key] = flow
+        self._open[key], self._of_message[_message_key(message)] = flow, key
         self.assembling += flow.total
         if self._next is None:
-            self._next = now + self._config.bulk_heartbeat_timeout + self._config.dead_after
+            self._next = now + self._silence
         self.counters["flows"] += 1
         return flow
 
     def _end(self, key: Key) -> None:
-        self.assembling -= self._open.pop(key).total
+        flow = self._open.pop(key)
+        self.assembling -= flow.total
+        del self._of_message[_message_key(flow.message)]
+
+    def _is_given_up(self, segment: Segment, message: Carried) -> bool:
+        """Whether its origin has begun to send this message once more; what it has given up for this one ends."""
+        origin, instance = segment.origin, segment.instance
+        for key in [key for key in self._open if key[0] == origin and key[1] != instance]:
+            self._end(key)
+        if (other := self._of_message.get(_message_key(message))) is not None:
+            if other[2] > segment.id:
+                return True
+            self._end(other)
+        return False
 
     def _remember(self, key: Key, total: int) -> None:
         self._complete[key] = total
@@ -187,6 +224,11 @@ class FlowReceiver:
     def _ack(self, segment: Segment, received: int, state: FlowState, text: str = "") -> Command:
         ack = Segmented(*self._me(), segment.id, segment.instance, received, state, text)
         return Post(ack, (segment.origin,), remaining=NO_DEADLINE)
+
+
+def _message_key(message: Carried) -> MessageKey:
+    answers = message.to_instance if isinstance(message, Reply) else 0
+    return message.origin, message.instance, message.KIND, message.id, answers
 
 
 def _carried(segment: Segment) -> Carried:

@@ -7,16 +7,18 @@ Per target:
     open    SEGMENTED, more than before          open    the window slides, the pace learns
     open    SEGMENTED gap                        open    back to what it has (go-back-N), once per hole
     open    RETURN suspected                     held    back to what it has
-    open    RETURN busy                          held    the same, and half the window
-    open    silence for longer than its patience open    back to what it has; twice the patience
+    open    RETURN busy                          held    back to what came back; half the window
+    open    silence for longer than its patience open    back to what it has; one segment, twice the patience
     held    a beat has passed, or the link is up open
     any     SEGMENTED complete                   ended   delivered
     any     SEGMENTED refused                    ended   refused
     any     RETURN unreachable, or it is gone    ended   lost
-    any     no progress for `limit` seconds      ended   lost
+    any     no progress for `limit` seconds      ended   lost; no clock runs while it waits for its turn
     any     back to 0, though the end was sent   ended   lost, where the message must not arrive twice
+    any     another start, though the end ...    ended   the same
 
-The last row: another start of the target may have it whole already. Who waits for the request then asks (PROBE).
+The last rows: another start of the target may have it whole already. Who waits for the request then asks (PROBE). Nor
+must one that has the beginning get the end of it while a later start gets all: so the end names who has the beginning.
 
 Targets that are at the same place share their segments, so each link is crossed once; one that lags gets its own.
 Copies per byte: none here; a segment is a view of the caller's body. Source: design, decision 7.
@@ -36,7 +38,8 @@ from zmqfl.wire.messages import Buffer, Fire, Flag, FlowState, Request, Segment,
 
 SLOWEST = 32 * 1024
 """Bytes per second: what may still be under way at this rate is not sent again."""
-
+TRIES = 6
+"""How often at least it is sent again before a target is lost, however patient the sender has become."""
 
 _FATES: Final[dict[int, FlowFate]] = {
     FlowState.COMPLETE: FlowFate.DELIVERED,
@@ -58,16 +61,25 @@ class Way:
     next: int = 0
     held: bool = False
     furthest: int = 0
+    begun: int = 0
+    """How often its beginning was sent."""
+    holder: int = 0
+    """The start of the target that has what is acknowledged."""
     hole: int = -1
     """The gap that was answered last by a step back."""
     backoffs: int = 0
     sent: deque[tuple[int, float, int]] = field(default_factory=deque)
-    """Per segment under way: its end, when it went, and what was acknowledged then."""
+    """Per segment that went for the first time: its end, when, and what was acknowledged then. What went again measures
+    nothing: one cannot tell which of the two was acknowledged."""
 
     def go_back(self, to: int) -> None:
         """Send again from `to` on."""
         self.acked = self.next = to
-        self.sent.clear()
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the clocks run: there is something to be heard of."""
+        return self.held or self.next > self.acked
 
     @property
     def under_way(self) -> int:
@@ -92,17 +104,16 @@ class FlowSender:
         self._limit = limit
         self._once = _must_not_arrive_twice(post)
         for name in post.targets:
-            pace = pace_of(name)
-            self.ways[name] = Way(pace, now, now + self._patience(pace, 0))
+            self.ways[name] = Way(pace_of(name), now, now)
 
     def next_segment(
-        self, me: tuple[str, int, int], is_free: Callable[[str], bool], share: int, now: float
+        self, me: tuple[str, int, int], is_free: Callable[[str], bool], share: Callable[[str], int], now: float
     ) -> Post | None:
         """The next SEGMENT, to all targets that can take the same one; None when none can take any.
 
-        `is_free(target)`: the lane there has room. `share`: bytes that each target may have under way.
+        `is_free(target)`: the lane there has room. `share(target)`: bytes that this flow may have under way there.
         """
-        ready = [name for name, way in self.ways.items() if self._may_send(way, share) and is_free(name)]
+        ready = [name for name, way in self.ways.items() if self._may_send(way, share(name)) and is_free(name)]
         if not ready:
             return None
         offset = min(self.ways[name].next for name in ready)  # who lags gets on first, and then shares again
@@ -110,89 +121,110 @@ class FlowSender:
         size = min(min(self.ways[name].pace.segment for name in names), self.total - offset)
         for name in names:
             way = self.ways[name]
+            if way.furthest <= way.acked:  # all was acknowledged: it has waited for its turn, and not for the target
+                way.progress = now
             way.next = offset + size
-            way.furthest = max(way.furthest, way.next)
-            way.sent.append((way.next, now, way.acked))
-            way.look_at = max(way.look_at, now + self._patience(way.pace, way.under_way) * 2**way.backoffs)
+            way.begun += not offset
+            if way.next > way.furthest:
+                way.furthest = way.next
+                way.sent.append((way.next, now, way.acked))
+            way.look_at = now + self._patience(way)
         bodies = self._cut(offset, size)
+        is_end = self._once and offset + size == self.total
+        holders = {name: self.ways[name].holder for name in names if self.ways[name].acked} if is_end else {}
         segment = Segment(
             *me, self.id, offset, self.total, self.message.KIND, int(self._post.flags),
-            b"" if offset else self._header, [len(body) for body in bodies],
+            b"" if offset else self._header, [len(body) for body in bodies], holders,
         )  # fmt: skip
         return Post(segment, names, bodies, remaining=self._post.remaining)
 
     def receive_segmented(self, ack: Segmented, now: float) -> tuple[bool, FlowFate | None]:
-        """(whether it has more now, how it ended there or None)."""
+        """(whether it has more now, how it ended there or None). Who is told a fate drops the way, here and below."""
         way = self.ways[ack.origin]
         received = min(ack.received, self.total)
         moved = received > way.acked
         if moved:
             self._advance(way, received, now)
         if (fate := _FATES.get(ack.state)) is not None:
-            del self.ways[ack.origin]
             return moved, fate
+        former, way.holder = way.holder, ack.instance
+        if self._once and former not in (0, ack.instance) and way.furthest == self.total:
+            return moved, FlowFate.LOST
         if ack.state == FlowState.GAP and received < way.next and received != way.hole:
             way.hole = received
-            if not self._step_back(ack.origin, received):
-                return moved, FlowFate.LOST
+            return moved, self._step_back(ack.origin, received)
         return moved, None
 
-    def hold(self, name: str, busy: bool, now: float) -> FlowFate | None:
-        """A cell on the way could not pass a segment on, but may be able to soon. LOST when it may not go out again."""
+    def hold(self, name: str, offset: int | None, now: float) -> FlowFate | None:
+        """A cell on the way could not pass a segment on, but may be able to soon. `offset`: of the segment, where there
+        was only no room for it; None: a link is broken, and what went before it may be lost, too."""
         way = self.ways[name]
+        if offset is not None and not way.acked <= offset < way.next:
+            return None  # it goes again already
         way.held, way.hole = True, -1
         way.look_at = now + self._heartbeat
-        if busy:
-            way.pace.shrink(now)
-        return None if self._step_back(name, way.acked) else FlowFate.LOST
+        if offset is None:
+            way.sent.clear()
+            return self._step_back(name, way.acked)
+        way.pace.shrink(now)
+        if offset == 0:
+            return self._step_back(name, 0)
+        way.next = offset
+        return None
 
     def resume(self, name: str, now: float) -> FlowFate | None:
-        """The link to it is up again: whatever was under way may be lost. LOST when it may not go out again."""
+        """The link to it is up again: whatever was under way may be lost, and the wait measures nothing."""
         way = self.ways[name]
         way.held, way.hole = False, -1
         way.progress = now
-        way.look_at = now + self._patience(way.pace, 0)
-        return None if self._step_back(name, way.acked) else FlowFate.LOST
+        way.sent.clear()
+        return self._step_back(name, way.acked)
 
-    def drop(self, name: str) -> None:
-        """It is not sent there any more."""
-        self.ways.pop(name, None)
+    def may_be_whole(self, name: str, missing: int) -> bool:
+        """Whether the target may have it all, though the segment at offset `missing` did not get there."""
+        way = self.ways[name]
+        return way.furthest == self.total and not (missing == 0 and way.begun == 1)
 
     def handle_timeout(self, now: float) -> list[str]:
         """Step back where nothing was heard; returns the targets that are lost."""
-        lost = [name for name, way in self.ways.items() if now >= way.progress + self._limit]
+        lost: list[str] = []
         for name, way in list(self.ways.items()):
-            if way.look_at > now or name in lost:
+            if not way.is_waited_for:
                 continue
-            if not way.held:
-                way.backoffs = min(way.backoffs + 1, 6)
-            way.held, way.hole = False, -1
-            way.look_at = now + self._patience(way.pace, way.pace.segment) * 2**way.backoffs
-            if way.under_way and not self._step_back(name, way.acked):
+            fate: FlowFate | None = None
+            if now >= way.progress + self._limit:
+                fate = FlowFate.LOST
+            elif now >= way.look_at and way.held:
+                way.held = False
+                way.look_at = now + self._patience(way)
+            elif now >= way.look_at:
+                way.backoffs += 1
+                way.hole = -1
+                way.pace.restart()
+                fate = self._step_back(name, way.acked)
+            if fate is not None:
                 lost.append(name)
-        for name in lost:
-            self.ways.pop(name, None)
         return lost
 
     @property
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do."""
-        return min((min(way.look_at, way.progress + self._limit) for way in self.ways.values()), default=None)
+        waited_for = [way for way in self.ways.values() if way.is_waited_for]
+        return min((min(way.look_at, way.progress + self._limit) for way in waited_for), default=None)
 
-    def _step_back(self, name: str, to: int) -> bool:
-        """Send again from `to` on; False, and it is dropped, when another start of the target might run it twice."""
+    def _step_back(self, name: str, to: int) -> FlowFate | None:
+        """Send again from `to` on; LOST where another start of the target might run it a second time."""
         way = self.ways[name]
         if to == 0 and self._once and way.furthest == self.total:
-            del self.ways[name]
-            return False
+            return FlowFate.LOST
         way.go_back(to)
-        return True
+        return None
 
     def _may_send(self, way: Way, share: int) -> bool:
         if way.held or way.next >= self.total:
             return False
-        room = min(way.pace.window, max(share, way.pace.segment))
-        return way.under_way == 0 or way.under_way + min(way.pace.segment, self.total - way.next) <= room
+        size = min(way.pace.segment, self.total - way.next)
+        return way.under_way == 0 or way.under_way + size <= min(share, way.pace.window)
 
     def _advance(self, way: Way, received: int, now: float) -> None:
         size, way.acked = received - way.acked, received
@@ -203,11 +235,14 @@ class FlowSender:
             newest = way.sent.popleft()
         if newest is not None:
             way.pace.acknowledged(size, received - newest[2], newest[1], now)
-        way.look_at = now + self._patience(way.pace, way.under_way)
+        if not way.held:
+            way.look_at = now + self._patience(way)
 
-    def _patience(self, pace: Pace, under_way: int) -> float:
-        rate = max(pace.rate / 4, SLOWEST)
-        return 2 * self._heartbeat + (under_way + pace.segment) / rate
+    def _patience(self, way: Way) -> float:
+        """Seconds: twice what acknowledgements took, or what is under way needs at a quarter of the known rate."""
+        took = (way.under_way + way.pace.segment) / max(way.pace.rate / 4, SLOWEST)
+        patience = 2 * self._heartbeat + max(took, 2 * way.pace.delay)
+        return min(patience * 2.0**way.backoffs, max(patience, self._limit / TRIES))
 
     def _cut(self, offset: int, size: int) -> tuple[Buffer, ...]:
         parts: list[Buffer] = []

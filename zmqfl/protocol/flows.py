@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from zmqfl.config import KIB, CellConfig
-from zmqfl.protocol.commands import Command, FlowEnded, FlowFate, FlowMoved, Post
+from zmqfl.protocol.commands import Command, FlowEnded, FlowFate, FlowMoved, GiveBack, Post
 from zmqfl.protocol.flow_sender import FlowSender
-from zmqfl.protocol.pace import Pace
+from zmqfl.protocol.pace import SILENCE, Pace
 from zmqfl.wire.messages import Fire, Reply, Request, Return, ReturnReason, RoutedMessage, Segmented
 
 SHORT = 256 * KIB
@@ -37,6 +37,8 @@ class Flows:
         """In the order of their turns."""
         self._of_message: dict[MessageKey, int] = {}
         self._paces: dict[str, Pace] = {}
+        self._to: Counter[str] = Counter()
+        """Flows per target."""
         self._last_id = 0
         self._next: float | None = None
 
@@ -55,18 +57,22 @@ class Flows:
         if not targets:
             return
         self._last_id += 1
-        limit = self._config.bulk_heartbeat_timeout
+        limit = SILENCE * self._config.bulk_heartbeat_timeout
         flow = FlowSender(
             self._last_id, replace(post, targets=targets), self._pace, self._config.heartbeat, limit, now
         )  # fmt: skip
         self._flows[flow.id] = flow
+        self._to.update(targets)
         for name in targets:
             self._of_message[_key(post.message, name)] = flow.id
-        self._wake(flow.deadline)
 
     def next_segment(self, is_free: Callable[[str], bool], now: float) -> Post | None:
         """The segment that goes out next; None when nothing can. Call it again until it is None."""
-        share = self._config.send_budget // max(1, len(self._of_message))
+        of_budget = max(self._config.send_budget // max(1, len(self._of_message)), self._config.segment)
+
+        def share(name: str) -> int:
+            return min(of_budget, self._pace(name).window // self._to[name])
+
         for id, flow in list(self._flows.items()):
             if (post := flow.next_segment(self._me(), is_free, share, now)) is not None:
                 del self._flows[id]  # its next turn is after all others
@@ -85,21 +91,23 @@ class Flows:
         return commands + self._settle(flow, ack.origin, fate, ack.text)
 
     def receive_return(self, back: Return, now: float) -> list[Command]:
-        """A cell on the way could not pass a SEGMENT on."""
+        """A cell on the way could not pass a SEGMENT on; if so for good, a request that it carries comes back, too."""
         flow = self._flows.get(back.id)
+        if flow is None:
+            return []
         commands: list[Command] = []
-        for name in back.targets if flow is not None else ():
-            assert flow is not None
-            if name not in flow.ways:
-                continue
-            fate: FlowFate | None = FlowFate.LOST
+        text = f"{back.origin} cannot reach it: {back.text}"
+        for name in [name for name in back.targets if name in flow.ways]:
             if back.reason in (ReturnReason.SUSPECTED, ReturnReason.BUSY):
                 self.counters["flows_held"] += 1
-                fate = flow.hold(name, back.reason == ReturnReason.BUSY, now)
+                offset = back.attempt if back.reason == ReturnReason.BUSY else None
+                commands += self._settle(flow, name, flow.hold(name, offset, now), text)
                 self._wake(flow.deadline)
-            else:
-                flow.drop(name)
-            commands += self._settle(flow, name, fate, f"{back.origin} cannot reach it: {back.text}")
+                continue
+            may_be_whole = flow.may_be_whole(name, back.attempt)
+            commands += self._settle(flow, name, FlowFate.LOST, text)
+            if isinstance(flow.message, Request) and not may_be_whole:
+                commands.append(GiveBack(_of_request(back, flow.message, name)))
         return commands
 
     def link_up(self, reaches: Callable[[str], bool], now: float) -> list[Command]:
@@ -113,21 +121,21 @@ class Flows:
         """The targets that `reaches` names are gone, or the only way to them."""
         commands: list[Command] = []
         for flow, name in self._those(reaches):
-            flow.drop(name)
             commands += self._settle(flow, name, FlowFate.LOST, reason)
         return commands
 
-    def stop(self, kind: int, id: int, names: Iterable[str]) -> None:
+    def stop(self, kind: int, id: int, names: Iterable[str]) -> list[Command]:
         """Nobody waits for this message of the cell's own any more."""
+        commands: list[Command] = []
         for name in names:
             flow = self._flows.get(self._of_message.get((kind, id, 0, name), 0))
             if flow is not None:
-                flow.drop(name)
-                self._settle(flow, name, FlowFate.LOST, "")
+                commands += self._settle(flow, name, FlowFate.LOST, "nobody waits for it")
+        return commands
 
-    def is_open(self, kind: int, id: int, name: str) -> bool:
-        """Whether this cell's request `id` is still on its way to a target."""
-        return (kind, id, 0, name) in self._of_message
+    def is_open(self, kind: int, id: int, name: str, answers: int = 0) -> bool:
+        """Whether this cell's request `id`, or its reply to that of instance `answers`, is on its way to a target."""
+        return (kind, id, answers, name) in self._of_message
 
     def handle_timeout(self, now: float) -> list[Command]:
         """Step back where nothing was heard, give up where nothing was for long."""
@@ -162,9 +170,13 @@ class Flows:
         if fate is None:
             return []
         self.counters[f"flows_{fate}"] += 1
-        self._of_message.pop(_key(flow.message, name), None)
+        del flow.ways[name]
         if not flow.ways:
-            self._flows.pop(flow.id, None)
+            del self._flows[flow.id]
+        del self._of_message[_key(flow.message, name)]
+        self._to[name] -= 1
+        if not self._to[name]:
+            del self._to[name]
         return [FlowEnded(flow.message, name, fate, text)]
 
     def _those(self, reaches: Callable[[str], bool]) -> Iterator[tuple[FlowSender, str]]:
@@ -175,6 +187,13 @@ class Flows:
     def _wake(self, at: float | None) -> None:
         if at is not None:
             self._next = at if self._next is None else min(self._next, at)
+
+
+def _of_request(back: Return, request: Request, name: str) -> Return:
+    """The RETURN of the request itself."""
+    return replace(
+        back, kind=Request.KIND, id=request.id, to_instance=request.instance, attempt=request.attempt, targets=[name]
+    )  # fmt: skip
 
 
 def _key(message: RoutedMessage, name: str) -> MessageKey:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from zmqfl.config import CellConfig
@@ -40,7 +40,6 @@ from zmqfl.protocol.commands import (
     Deliver,
     Finish,
     FlowEnded,
-    FlowFate,
     FlowMoved,
     GiveBack,
     Invoke,
@@ -123,12 +122,18 @@ class Node:
         self.transit = Transit(self.neighbours, config, self._me, now)
         self.flows = Flows(config, self._me)
         self.requester = Requester(config, self._me, lambda id, name: self.flows.is_open(Request.KIND, id, name))
-        self.responder = Responder(config, self._me, lambda: now if self.uplink is None else self.uplink.held_since)
+        self.responder = Responder(
+            config,
+            self._me,
+            lambda: now if self.uplink is None else self.uplink.held_since,
+            lambda id, instance, name: self.flows.is_open(Reply.KIND, id, name, instance),
+        )
         self.assembly = FlowReceiver(
-            config, self._me, lambda reply: self.requester.is_waiting(reply.id, reply.origin)
+            config, self._me,
+            lambda reply: reply.to_instance == instance and self.requester.is_waiting(reply.id, reply.origin),
         )  # fmt: skip
         self.transfers = Transfers(fqcn, instance, config)
-        self._asks: dict[int, Ask] = {}
+        self._asks: dict[int, _Asked] = {}
         self._own_fence = 0 if has_parent else self.fences.issue(fqcn, wall_ms)
         self._machines: tuple[_Timed, ...] = (
             self.acceptor, self.requester, self.responder, self.flows, self.assembly, self.transfers
@@ -430,10 +435,11 @@ class Node:
             case Fire():
                 return self._obey(self.responder.receive_fire(message, packet.bodies, now), now)
             case Probe():
-                return self._obey(self.responder.receive_probe(message, now), now)
+                return self._obey(self.responder.receive_probe(message, now, packet.flags), now)
             case Probed() if message.to_instance == self.instance:
                 return self._obey(self.requester.receive_probed(message, now), now)
             case Cancel():
+                self.assembly.receive_cancel(message)
                 return self._obey(self.responder.receive_cancel(message, now), now)
             case Return() if message.to_instance == self.instance:
                 return self._returned(message, now)
@@ -506,7 +512,8 @@ class Node:
     def _post(self, post: Post, now: float) -> list[Command]:
         """Route it; what is long goes as a flow, but not to this cell itself."""
         if isinstance(post.message, Cancel):
-            self.flows.stop(Request.KIND, post.message.id, post.targets)
+            stopped = self._obey(self.flows.stop(Request.KIND, post.message.id, post.targets), now)
+            return stopped + self._obey(self.transit.post(post, now), now)
         if not self.flows.carries(post, now):
             return self._obey(self.transit.post(post, now), now)
         others = tuple(name for name in post.targets if name != self.fqcn)
@@ -522,8 +529,11 @@ class Node:
                 self.requester.flow_moved(moved.message.id, moved.peer, now)
             case Reply() if moved.peer == moved.message.origin:
                 self.requester.flow_moved(moved.message.id, moved.peer, now)
-                if (ask := self._asks.get(moved.message.id)) is not None and isinstance(ask.owner, PullReceiver):
-                    ask.owner.moved(now)
+                asked = self._asks.get(moved.message.id)
+                if asked is not None and isinstance(asked.ask.owner, PullReceiver):
+                    asked.ask.owner.moved(now)
+            case Reply() as reply:
+                self.transfers.source.moved(moved.peer, reply.to_instance, now)
 
     def _flow_ended(self, ended: FlowEnded, now: float) -> list[Command]:
         match ended.message:
@@ -531,14 +541,14 @@ class Node:
                 return self._obey(
                     self.requester.flow_ended(request.id, ended.target, ended.fate, ended.text, now), now
                 )  # fmt: skip
-            case Reply() as reply if ended.fate is FlowFate.DELIVERED:
-                self.responder.delivered(reply, ended.target)
+            case Reply() as reply:
+                return self._obey(self.responder.flow_ended(reply, ended.target, ended.fate, ended.text), now)
         return []
 
     def _ask(self, ask: Ask, now: float) -> list[Command]:
         """A request of one of this node's own machines."""
         id = self.next_id()
-        self._asks[id] = ask
+        self._asks[id] = _Asked(ask, set(ask.targets))
         return self._obey(
             self.requester.request(
                 id, ask.targets, ask.channel, ask.topic, ask.codec, ask.headers, ask.bodies, ask.timeout, None, "",
@@ -549,15 +559,22 @@ class Node:
 
     def _unask(self, unask: Unask, now: float) -> list[Command]:
         commands: list[Command] = []
-        for id in [id for id, ask in self._asks.items() if ask.owner is unask.owner]:
-            del self._asks[id]
+        for id, asked in [item for item in self._asks.items() if item[1].ask.owner is unask.owner]:
+            asked.muted = True
+            asked.targets -= {name for name in asked.targets if self.requester.is_waiting(id, name)}
+            if not asked.targets:  # else it has just ended at these, and their Finish is yet to come
+                del self._asks[id]
             commands += self._obey(self.requester.cancel(id), now)
         return commands
 
     def _answered(self, finish: Finish, now: float) -> list[Command]:
-        ask = self._asks[finish.id]
-        if not self.requester.is_open(finish.id):
+        asked = self._asks[finish.id]
+        asked.targets.discard(finish.target)
+        if not asked.targets:
             del self._asks[finish.id]
+        if asked.muted:
+            return []
+        ask = asked.ask
         return self._obey(self.transfers.answered(ask.owner, ask.tag, finish.target, finish.outcome, now), now)
 
     def _peer_changed(self, change: PeerChanged, now: float) -> list[Command]:
@@ -568,6 +585,7 @@ class Node:
             case PeerState.UP:
                 news = self._bound_to(peer, now)
                 behind = lambda name: around.hop_to(name) == peer  # noqa: E731
+                self.responder.link_up(behind)
                 news += self._obey(self.flows.link_up(behind, now), now)
                 return news + self._obey(self.requester.link_up(behind, now), now)
             case PeerState.GONE if change.replaced:  # what stands behind it is probed as soon as the new link is up
@@ -612,6 +630,16 @@ class Node:
     def __repr__(self) -> str:
         links = ", ".join(f"{link.fqcn} {link.state}" for link in self.neighbours.links()) or "no links"
         return f"<Node {self.fqcn} [{links} | {self.requester.open} open, {self.responder.running} running]>"
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request of a machine, and the targets of which no Finish has come."""
+
+    ask: Ask
+    targets: set[str]
+    muted: bool = False
+    """The machine waits no longer."""
 
 
 class _Timed(Protocol):

@@ -7,10 +7,11 @@
     fetching    a chunk came                         fetching    Write; the next GET, or HAVE when there is none
     fetching    written                              fetching    the next GET
     fetching    written, bad digest                  fetching    GET for it again, at most `MOST_BAD` times in a row
+    fetching    nothing comes for `pause` seconds    fetching    HAVE: the owner may count on what was lost
     fetching    a GET failed, may be lost            fetching    GET again after a pause, at most `MOST_LOST` times
     fetching    all are written                      finishing   Commit
     finishing   committed                            closing     DONE success
-    any         refused, no progress, error, cancel  failing     DONE failed; Abandon
+    before that refused, no progress, error, cancel  failing     DONE failed; Abandon, when the sink is not at work
     closing     DONE answered, or not                ended       the handle ends
     failing     abandoned                            ended       the handle ends
 
@@ -34,9 +35,12 @@ FIRST_WINDOW, MOST_WINDOW = 8, 16
 WINDOW_TIME = 0.5
 """Seconds of arrivals that the window covers."""
 MOST_BAD = 3
-MOST_LOST = 5
+MOST_LOST, MOST_GONE = 5, 1
+"""Times that GETs may fail without a chunk in between; the second where the owner cannot be reached."""
 MAX_CHUNK = 64 * 1024 * 1024
 """Bytes of a chunk that an owner may propose."""
+MOST_CHUNKS = 1 << 22
+"""Chunks of a file: each costs the receiver some 40 bytes, and a liar could ask for all of its memory."""
 FOREVER = 365 * 86400.0
 """A GET has no time-out of its own: a chunk may wait its turn as long as others of this pull come."""
 LOST = (CellReturnCode.COMM_ERROR, CellReturnCode.SERVICE_UNAVAILABLE, CellReturnCode.TIMEOUT)
@@ -80,6 +84,10 @@ class PullReceiver:
         self._again_at: float | None = None
         self._window = FIRST_WINDOW
         self._arrivals: deque[float] = deque(maxlen=16)
+        self._confirming = 0
+        self._confirmed = now
+        self._preparing = False
+        self._abandoned = False
         self._failure: Outcome | None = None
         self._value: Any = None
 
@@ -93,6 +101,9 @@ class PullReceiver:
             return self._end() if self.state is PullState.CLOSING else []
         if tag == "open":
             return self._open_answered(outcome, now)
+        if tag == "have":
+            self._confirming -= 1
+            return []
         if self.state is not PullState.FETCHING or tag not in self._asked:
             return []
         if outcome.code is not CellReturnCode.OK:
@@ -106,7 +117,7 @@ class PullReceiver:
         self.fetched += size
         if size != min(self.chunk, self.size - tag * self.chunk) or not isinstance(digest, bytes):
             return self.written(tag, "bad", "", now)
-        asks = self._fetch(now) or self._confirm()
+        asks = self._fetch(now) or self._arrived(now)
         return [Write(self.id, tag, tag * self.chunk, outcome.bodies, digest), *asks]
 
     def moved(self, now: float) -> None:
@@ -115,8 +126,9 @@ class PullReceiver:
 
     def prepared(self, have: set[int], error: str, now: float) -> list[Command]:
         """The sink is open; the chunks in `have` are verified from an earlier attempt."""
+        self._preparing = False
         if self.state is not PullState.PREPARING:
-            return []
+            return self._abandon()
         if error:
             return self._fail(Outcome(CellReturnCode.PROCESS_EXCEPTION, error), now)
         count = ceil(self.size / self.chunk)
@@ -130,7 +142,7 @@ class PullReceiver:
         """A chunk was written ("ok"), or had a bad digest ("bad"), or could not be written ("failed", and why)."""
         self._writing.discard(index)
         if self.state is not PullState.FETCHING:
-            return []
+            return self._abandon()
         if verdict == "failed":
             return self._fail(Outcome(CellReturnCode.PROCESS_EXCEPTION, error), now)
         if verdict == "bad":
@@ -159,18 +171,20 @@ class PullReceiver:
         return self._end() if self.state is PullState.FAILING else []
 
     def cancel(self, code: CellReturnCode, reason: str, now: float) -> list[Command]:
-        """Give it up."""
-        return self._fail(Outcome(code, reason), now)
+        """Give it up, unless it is about to get its final name."""
+        return [] if self.state is PullState.FINISHING else self._fail(Outcome(code, reason), now)
 
     def owner_lost(self, reason: str, now: float) -> list[Command]:
         """The owner is gone."""
-        return self._fail(Outcome(CellReturnCode.TARGET_UNREACHABLE, reason), now)
+        return self.cancel(CellReturnCode.TARGET_UNREACHABLE, reason, now)
 
     def handle_timeout(self, now: float) -> list[Command]:
         """Ask again, or fail for want of progress."""
         if self._again_at is not None and self._again_at <= now:
             self._again_at = None
             return self._fetch(now)
+        if self._confirm_at is not None and self._confirm_at <= now:
+            return self._confirm(now)
         waits = self.state in (PullState.OPENING, PullState.FETCHING) and not self._writing
         if waits and now >= self._progress + self._timeout:
             text = f"nothing came from {self.owner} for {self._timeout:g} s"
@@ -183,7 +197,15 @@ class PullReceiver:
         silent = None
         if self.state in (PullState.OPENING, PullState.FETCHING) and not self._writing:
             silent = self._progress + self._timeout
-        return min((at for at in (self._again_at, silent) if at is not None), default=None)
+        return min((at for at in (self._again_at, self._confirm_at, silent) if at is not None), default=None)
+
+    @property
+    def _confirm_at(self) -> float | None:
+        """When to say again what we wait for, though nothing has come; before the time-out."""
+        if self.state is not PullState.FETCHING or not self._asked or self._confirming:
+            return None
+        due = max(self._progress, self._confirmed) + self._pause
+        return due if due < self._progress + self._timeout else None
 
     @property
     def is_over(self) -> bool:
@@ -199,10 +221,11 @@ class PullReceiver:
             return self._fail(outcome, now)
         match outcome.headers:
             case {"n": int(size), "k": int(chunk), "f": str(fingerprint), "name": str(name)} if (
-                size >= 0 and 0 < chunk <= MAX_CHUNK
+                0 <= size <= chunk * MOST_CHUNKS and 0 < chunk <= MAX_CHUNK
             ):
                 self.size, self.chunk = size, chunk
                 self.state = PullState.PREPARING
+                self._preparing = True
                 return [Prepare(self.id, size, chunk, fingerprint, name)]
         return self._fail(Outcome(CellReturnCode.COMM_ERROR, f"{self.owner} gave a size that cannot be"), now)
 
@@ -218,19 +241,26 @@ class PullReceiver:
             asks.append(Ask(self, index, (self.owner,), CHANNEL, GET, headers, 0, (), FOREVER, repeatable=True))
         return asks
 
-    def _confirm(self) -> list[Command]:
-        """No GET goes out that would tell the owner that a chunk has come: say so, if more is under way."""
-        if not self._asked:
-            return []
+    def _arrived(self, now: float) -> list[Command]:
+        """If no GET goes out that tells the owner that a chunk has come, say so."""
         if self._missing and len(self._asked) + len(self._writing) <= self._window:
             return []  # a GET follows as soon as this chunk is written; not so while the window shrinks
+        return self._confirm(now)
+
+    def _confirm(self, now: float) -> list[Command]:
+        """Tell the owner what we wait for, if anything."""
+        if not self._asked:
+            return []
+        self._confirming += 1
+        self._confirmed = now
         headers = {"r": self.rid, "p": self.id, "w": list(self._asked)}
         return [Ask(self, "have", (self.owner,), CHANNEL, HAVE, headers, 0, (), self._timeout, repeatable=True)]
 
     def _get_failed(self, index: int, outcome: Outcome, now: float) -> list[Command]:
         del self._asked[index]
-        self._lost += 1
-        if outcome.code not in LOST or self._lost > MOST_LOST:
+        self._lost += self._again_at is None  # what is lost together counts once
+        most = MOST_GONE if outcome.code is CellReturnCode.COMM_ERROR else MOST_LOST
+        if outcome.code not in LOST or self._lost > most:
             return self._fail(outcome, now)
         self._missing.appendleft(index)
         self._again_at = now + self._pause
@@ -254,7 +284,14 @@ class PullReceiver:
         commands: list[Command] = [Unask(self)]
         if known:
             commands.append(self._say_done("failed"))
-        return [*commands, Abandon(self.id)]
+        return commands + self._abandon()
+
+    def _abandon(self) -> list[Command]:
+        """Close the sink after a failure, unless a worker is busy with it."""
+        if self.state is not PullState.FAILING or self._preparing or self._writing or self._abandoned:
+            return []
+        self._abandoned = True
+        return [Abandon(self.id)]
 
     def _say_done(self, status: str) -> Command:
         headers = {"r": self.rid, "p": self.id, "s": status}

@@ -5,15 +5,18 @@
     open         OPEN, known and granted               open     Read of nothing: a check; its size and grid
     open         OPEN, otherwise                       open     invalid_request: a guess learns nothing
     open         GET                                   open     waits for room in the lane of its receiver, then Read
+    open         GET again, its chunk is on its way    open     waits until that has come, or must be lost
     open         read                                  open     the chunk and its digest
     open         read, digest differs from before      open     source_changed, for all from now on
-    open         HAVE                                  open     makes room for what waits, as each GET does
+    open         more of a chunk has arrived           open     a slow receiver is active, too
+    open         HAVE                                  open     makes room for what waits, as each new GET does
     open         DONE                                  open     Served: the receiver has it, or failed
     open         nothing for `timeout` seconds         ended    Expired
     open         end                                   ended    what comes from now on is not known
 
 GETs wait as offsets: a chunk is read only when the lane has room for it, and each receiver has its share of what may be
 on its way (`SERVED_BYTES`), so that one that is slow or stands still holds a bounded number of chunks and nobody up.
+On a slow path a GET is sent again while the chunk is still on its way; to read it again at once would make it slower.
 Source: seed 000 (pull), design, decisions 20 and 22.
 """
 
@@ -35,6 +38,10 @@ LEAST_SERVED = 1
 """Chunks of that for each receiver in any case."""
 IDLE = 10.0
 """Seconds after which a receiver that asks for nothing does not count for the shares any more."""
+SILENCE = 60.0
+"""Seconds after which a receiver that neither asks nor gets anything is forgotten, with what it has asked for."""
+ON_ITS_WAY = 5.0
+"""Seconds that a chunk is not read again for a receiver, unless it has something that was sent later."""
 MOST_QUEUED = 256
 """GETs of one receiver that may wait."""
 COMMAND_LINE = "admin-"
@@ -71,10 +78,38 @@ class _Transaction:
 class _Taker:
     """One pull of one receiver: what it waits for, and what it has not confirmed."""
 
+    rid: str
     queue: deque[Call] = field(default_factory=deque)
-    served: set[int] = field(default_factory=set)
-    """Chunks that are being read, or may still be on their way."""
+    served: dict[int, float] = field(default_factory=dict)
+    """Chunks that are being read, or may still be on their way, and since when."""
     heard: float = 0.0
+    latest: Call | None = None
+    """Its latest request: what one with a lower number says is out of date."""
+    look_at: float | None = None
+    """When a GET that waits for its first chunk has waited enough."""
+
+    def confirm(self, waits_for: set[int]) -> list[Call]:
+        """The receiver waits for these only: the rest has come. Returns the calls that nobody waits for any more."""
+        latest = max((since for index, since in self.served.items() if index not in waits_for), default=0.0)
+        self.served = {
+            index: since if since >= latest else 0.0 for index, since in self.served.items() if index in waits_for
+        }
+        over = [call for call in self.queue if call.headers["i"] not in waits_for]
+        if over:
+            self.queue = deque(call for call in self.queue if call.headers["i"] in waits_for)
+        return over
+
+    def next(self, now: float) -> Call | None:
+        """The first call that is not for a chunk which is on its way."""
+        self.look_at = None
+        while self.queue and self.queue[0].revoked:
+            self.queue.popleft()
+        for call in self.queue:
+            until = self.served.get(call.headers["i"], -ON_ITS_WAY) + ON_ITS_WAY
+            if until <= now:
+                return call
+            self.look_at = until if self.look_at is None else min(self.look_at, until)
+        return None
 
 
 class PullSource:
@@ -134,8 +169,8 @@ class PullSource:
             case "get":
                 return self._queue(call, reference, now)
             case "have":
-                self._confirm(call, now)
-                return [Answer(call, Outcome(CellReturnCode.OK))]
+                _, over = self._confirm(call, now)
+                return [Answer(call, Outcome(CellReturnCode.OK)), *over]
             case "done":
                 return self._done(call, reference)
         return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"no topic {call.topic!r}"))]
@@ -148,6 +183,8 @@ class PullSource:
         self._transactions[reference.transaction].active = now
         if outcome.code is not CellReturnCode.OK:
             return [Answer(call, outcome)]
+        if (taker := self._takers.get(_taker_key(call))) is not None:
+            taker.heard = now
         if index is None:
             grid = {"n": reference.size, "k": reference.chunk, "f": reference.fingerprint, "name": reference.name}
             return [Answer(call, Outcome(CellReturnCode.OK, headers=grid))]
@@ -158,27 +195,30 @@ class PullSource:
             return [Answer(call, changed(reference.name))]
         return [Answer(call, outcome)]
 
+    def moved(self, receiver: str, instance: int, now: float) -> None:
+        """More of a chunk that travels as a flow has arrived at a receiver."""
+        for key, taker in self._takers.items():
+            if key[:2] == (receiver, instance) and (reference := self._references.get(taker.rid)) is not None:
+                taker.heard = self._transactions[reference.transaction].active = now
+
     def next_reads(self, is_free: Callable[[str], bool], now: float) -> list[Command]:
         """Read for whoever has room: at most one chunk for each receiver; call it again until there is nothing."""
         active = sum(1 for taker in self._takers.values() if now - taker.heard < IDLE) or 1
         reads: list[Command] = []
         for key, taker in list(self._takers.items()):
-            if not taker.queue or not is_free(key[0]):
-                continue
-            call = taker.queue[0]
-            if call.revoked:
-                taker.queue.popleft()
+            if not taker.queue or not is_free(key[0]) or (call := taker.next(now)) is None:
                 continue
             reference = self._references.get(str(call.headers.get("r", "")))
             if reference is None:
-                taker.queue.popleft()
+                taker.queue.remove(call)
                 reads.append(Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, UNKNOWN)))
                 continue
-            if len(taker.served) >= max(LEAST_SERVED, SERVED_BYTES // (reference.chunk * active)):
-                continue
-            taker.queue.popleft()
             index = int(call.headers["i"])
-            taker.served.add(index)
+            others = len(taker.served) - (index in taker.served)
+            if others >= max(LEAST_SERVED, SERVED_BYTES // (reference.chunk * active)):
+                continue
+            taker.queue.remove(call)
+            taker.served[index] = now
             offset = index * reference.chunk
             reads.append(Read(call, reference.rid, index, offset, min(reference.chunk, reference.size - offset)))
         return reads
@@ -191,14 +231,19 @@ class PullSource:
                 self.end(id)
                 commands.append(Expired(id))
         for key, taker in list(self._takers.items()):
-            if not taker.queue and now - taker.heard > 6 * IDLE:
-                del self._takers[key]
+            if taker.look_at is not None and taker.look_at <= now:
+                taker.look_at = None  # its turn comes with the next reads
+            if taker.heard + SILENCE <= now:
+                commands += self._forget(key)
         return commands
 
     @property
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do."""
-        return min((entry.active + entry.timeout for entry in self._transactions.values()), default=None)
+        times = [entry.active + entry.timeout for entry in self._transactions.values()]
+        times += [taker.heard + SILENCE for taker in self._takers.values()]
+        times += [taker.look_at for taker in self._takers.values() if taker.look_at is not None]
+        return min(times, default=None)
 
     @property
     def waiting(self) -> bool:
@@ -211,25 +256,33 @@ class PullSource:
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"{reference.name} has no chunk {index!r}"))]
         if reference.changed:
             return [Answer(call, changed(reference.name))]
-        taker = self._confirm(call, now)
-        taker.served.discard(index)
+        taker, over = self._confirm(call, now)
+        if call is taker.latest:
+            taker.served.pop(index, None)  # asked for anew: what has come was damaged, or could not be read
         if len(taker.queue) >= MOST_QUEUED:
-            return [Answer(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, "too many chunks are asked for at once"))]
+            full = Outcome(CellReturnCode.SERVICE_UNAVAILABLE, "too many chunks are asked for at once")
+            return [Answer(call, full), *over]
         taker.queue.append(call)
-        return []
+        return over
 
-    def _confirm(self, call: Call, now: float) -> _Taker:
-        """A receiver says what it still waits for: the rest has arrived, or is asked for again."""
-        taker = self._takers.setdefault(_taker_key(call), _Taker())
+    def _confirm(self, call: Call, now: float) -> tuple[_Taker, list[Command]]:
+        """A receiver says what it still waits for: the rest has arrived."""
+        taker = self._takers.setdefault(_taker_key(call), _Taker(str(call.headers["r"])))
         taker.heard = now
-        taker.served.intersection_update(_numbers(call.headers.get("w")))
-        return taker
+        if taker.latest is not None and call.id <= taker.latest.id:
+            return taker, []
+        taker.latest = call
+        return taker, _dismissed(taker.confirm(_numbers(call.headers.get("w"))))
 
     def _done(self, call: Call, reference: _Reference) -> list[Command]:
-        self._takers.pop(_taker_key(call), None)
         success = call.headers.get("s") == "success"
         served = Served(reference.rid, call.origin, "success" if success else "failed")
-        return [Answer(call, Outcome(CellReturnCode.OK)), served]
+        return [Answer(call, Outcome(CellReturnCode.OK)), served, *self._forget(_taker_key(call))]
+
+    def _forget(self, key: tuple[str, int, int]) -> list[Command]:
+        """This pull is over, or seems to be."""
+        taker = self._takers.pop(key, None)
+        return _dismissed(taker.queue) if taker is not None else []
 
 
 def _taker_key(call: Call) -> tuple[str, int, int]:
@@ -244,8 +297,14 @@ def _may_have(origin: str, receivers: frozenset[str] | None) -> bool:
     return last.startswith(COMMAND_LINE) and above in receivers
 
 
-def _numbers(value: object) -> list[int]:
-    return [item for item in value if type(item) is int] if isinstance(value, list) else []
+def _numbers(value: object) -> set[int]:
+    return {item for item in value if type(item) is int} if isinstance(value, list) else set()
+
+
+def _dismissed(calls: Iterable[Call]) -> list[Command]:
+    """Answers for nobody, as far as is known; a receiver that waits after all asks again."""
+    again = Outcome(CellReturnCode.SERVICE_UNAVAILABLE, "this pull does not seem to wait for it; ask again")
+    return [Answer(call, again) for call in calls]
 
 
 def changed(name: str) -> Outcome:

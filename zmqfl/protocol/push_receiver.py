@@ -7,18 +7,29 @@
     open       ROUND, the next one                 consuming  Consume
     open       ROUND, ahead but in the window      open       kept until the ones before it have come
     open       ROUND, seen before                  open       acknowledged, not consumed
+    open       LAST, nothing is missing            prepared   answer
     consuming  consumed, go on                     open       answer; the next one that is kept
-    consuming  consumed, that was all              prepared   answer
+    consuming  consumed, that was all              prepared   answer, to those that are kept, too
     consuming  the consumer failed                 closing    answer with the error; CloseStream
+    prepared   ROUND                               prepared   acknowledged, not consumed
     open, prepared  END ok, nothing is missing     closing    CloseStream OK
     any        END with another code               closing    CloseStream, after the consumer has returned
     any        silence for a third of `idle`       -          ALIVE to the owner
-    any        the owner is gone, or forgot it     closing    CloseStream; a prepared one first asks the other targets
+    prepared   the owner is gone, or forgot it     frozen     STATE to the other targets, if there are any
+    otherwise  the owner is gone, or forgot it     closing    CloseStream, after the consumer has returned
     closing    closed                              ended      answer to END
 
-**When the owner dies between two ENDs** some targets may have been told to commit. A prepared target then asks the
-others (STATE): if one has committed it commits, if all others are as clueless as itself (*frozen*: no END counts any
-more), have ended otherwise, or cannot be asked, it does not. So all targets that live have the file, or none.
+**When the owner dies between two ENDs** some targets may have been told to commit. A prepared target is then *frozen*:
+no END ok counts any more, and it asks the others.
+
+    one other has committed                 it commits
+    one has given up                        so does it
+    one still hears the owner               asks again: that one will know
+    one cannot be asked                     asks again, for `IN_DOUBT` seconds: it may have committed
+    one has restarted and knows nothing     asks again for `dead_after`: it may have told a third one
+    all are frozen                          it gives up: nobody has heard END ok, and nobody listens to it any more
+
+So all targets that live have the file, or none.
 Source: cooperative termination of two-phase commit (Bernstein, Hadzilacos, Goodman 1987, section 7.4);
 seed 000 (push), design, decision 18.
 """
@@ -29,13 +40,15 @@ from enum import StrEnum
 from typing import Any
 
 from zmqfl.errors import CellReturnCode
+from zmqfl.fqcn import FQCN
 from zmqfl.protocol.commands import Answer, Ask, Call, CloseStream, Command, Consume, OpenStream, Outcome, StreamKey
-from zmqfl.protocol.push_sender import ALIVE, CHANNEL, STATE
+from zmqfl.protocol.push_sender import ALIVE, CHANNEL, MOST_AHEAD, STATE
 
-MOST_AHEAD = 64
-"""Rounds that may be kept because earlier ones are missing."""
 ASK_AGAIN = 1.0
-"""Seconds between two questions to the other targets, while one of them still hears the owner."""
+"""Seconds between two questions to the other targets."""
+IN_DOUBT = 300.0
+"""Seconds that a frozen target waits for others that it cannot ask. If one of them comes back later, and has committed,
+the two differ: whoever never waits in vain cannot be always right."""
 OK = CellReturnCode.OK
 
 
@@ -59,6 +72,8 @@ class Verdict(StrEnum):
     """It still hears the owner."""
     FROZEN = "frozen"
     """It has all, and does not hear the owner: it will do what the others have done."""
+    UNKNOWN = "unknown"
+    """It has restarted: whatever it had is lost."""
 
 
 class PushReceiver:
@@ -71,6 +86,9 @@ class PushReceiver:
         """How it ended, from the moment that this is decided."""
         self.received = 0
         """Bytes that were consumed."""
+        self.begun = now
+        self.refused = False
+        """Whether it never was: the owner may ask again with the same key."""
         headers = call.headers
         self.channel, self.topic = str(headers.get("c", "")), str(headers.get("o", ""))
         self._others = tuple(name for name in _names(headers.get("all")) if name != me)
@@ -86,9 +104,11 @@ class PushReceiver:
         self._heard = now
         self._asking = False
         self._frozen = False
-        self._verdicts: dict[str, Verdict] = {}
+        self._verdicts: dict[str, Verdict | None] = {}
+        """None: could not be asked."""
         self._ask_again_at: float | None = None
-        self._give_up_at = 0.0
+        self._doubt_ends = 0.0
+        self._amnesia_ends: float | None = None
 
     # -- what comes from the owner -------------------------------------------------------------------------------------
 
@@ -103,23 +123,37 @@ class PushReceiver:
         call, self._opening = self._opening, None
         self._heard = now
         if outcome.code is not OK:
-            self.state, self.code = StreamState.ENDED, outcome.code
-            return [Answer(call, outcome), *self._answer_end()]
+            self.state, self.code, self.refused = StreamState.ENDED, outcome.code, not self._ending
+            return [Answer(call, outcome), *self._answer_end(Outcome(OK))]
         self.state = StreamState.OPEN
         return [Answer(call, outcome), *self._do_pending()]
 
     def round(self, call: Call, now: float) -> list[Command]:
         """A chunk has come."""
         self._heard = now
-        index = _count(call.headers.get("i"))
+        index = call.headers.get("i")
+        if type(index) is not int or index < 0:
+            return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"there is no round {index!r:.60}"))]
         if self.code is not None or self._pending is not None or self._frozen:
             return [Answer(call, Outcome(CellReturnCode.ABORT_RUN, "this stream has ended"))]
-        if index < self._expected:
-            return [Answer(call, Outcome(OK, headers={"go": 1}))]
-        if index >= self._expected + MOST_AHEAD or index in self._kept or self.state is StreamState.PREPARED:
+        if index < self._expected or self.state is StreamState.PREPARED:
+            return [Answer(call, Outcome(OK, headers={"go": int(self.state is not StreamState.PREPARED)}))]
+        twice = index in self._kept or (index == self._expected and self._consuming is not None)
+        if index >= self._expected + MOST_AHEAD or twice:
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"round {index} is out of order"))]
         self._kept[index] = call
         return self._next()
+
+    def last(self, call: Call, now: float) -> list[Command]:
+        """The owner has no more: do we have all, and promise to wait for what it decides?"""
+        self._heard = now
+        if self.code is not None or self._pending is not None or self._frozen:
+            return [Answer(call, Outcome(CellReturnCode.ABORT_RUN, "this stream has ended"))]
+        if self.state is StreamState.OPEN and not self._kept and _count(call.headers.get("n")) == self._expected:
+            self.state = StreamState.PREPARED
+        if self.state is not StreamState.PREPARED:
+            return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"{self._expected} rounds are not all"))]
+        return [Answer(call, Outcome(OK))]
 
     def consumed(self, outcome: Outcome, go: bool, now: float) -> list[Command]:
         """The consumer has taken the chunk, or has failed."""
@@ -133,21 +167,24 @@ class PushReceiver:
             self._pending = self._pending or (outcome.code, outcome.error, "")
             return [answer, *self._do_pending()]
         self._expected += 1
-        if not go:
-            self.state = StreamState.PREPARED
-        return [answer, *(self._do_pending() or self._next())]
+        if go:
+            return [answer, *(self._do_pending() or self._next())]
+        self.state = StreamState.PREPARED
+        enough: list[Command] = [Answer(call, Outcome(OK, headers={"go": 0})) for call in self._kept.values()]
+        self._kept.clear()
+        return [answer, *enough, *self._do_pending()]
 
     def end(self, call: Call, now: float) -> list[Command]:
         """The owner says that it is over, and how."""
         self._heard = now
+        call.started = now  # its time-out runs from here: nobody waits for ever for a consumer that never ends
         self._ending.append(call)
-        if self.state is StreamState.ENDED:
-            return self._answer_end()
-        if self.code is not None or self._frozen:
-            return []
         code = _code(call.headers.get("rc"))
-        if code is OK and (self._consuming or self._kept or _count(call.headers.get("n")) != self._expected):
+        if self.code is not None or (self._frozen and code is OK):
+            return []
+        if code is OK and not self._has_all(_count(call.headers.get("n"))):
             code = CellReturnCode.INVALID_REQUEST
+        self._frozen = False
         reason, culprit = str(call.headers.get("why", "")), str(call.headers.get("who", ""))
         self._pending = (code, reason, culprit)
         return self._do_pending()
@@ -155,11 +192,7 @@ class PushReceiver:
     def closed(self, outcome: Outcome) -> list[Command]:
         """The consumer has ended, and the application knows. `outcome`: what goes back to the owner."""
         self.state = StreamState.ENDED
-        if outcome.code is not OK and self.code is OK:
-            self.code = outcome.code  # it could not be renamed after all
-        commands: list[Command] = [Answer(call, outcome) for call in self._ending]
-        self._ending.clear()
-        return commands
+        return self._answer_end(outcome)
 
     # -- the owner is silent -------------------------------------------------------------------------------------------
 
@@ -169,7 +202,7 @@ class PushReceiver:
             return []
         if self.state is StreamState.PREPARED and self._others:
             self._frozen = True
-            self._give_up_at = now + 2 * self._dead_after
+            self._doubt_ends = now + IN_DOUBT
             return self._ask_others()
         self._pending = self._pending or (CellReturnCode.COMM_ERROR, reason, self.key[0])
         return self._do_pending()
@@ -186,18 +219,19 @@ class PushReceiver:
         """A question of this stream has ended."""
         if tag == "alive":
             self._asking = False
-            if outcome.code is OK:
+            if outcome.code in (OK, CellReturnCode.SERVICE_UNAVAILABLE):  # one that is too busy to answer is there
                 self._heard = now
                 return []
             return self.owner_lost(f"{target} has gone away: {outcome.error or outcome.code}", now)
         said = outcome.headers.get("s") if outcome.code is OK else None
-        self._verdicts[target] = Verdict(said) if said in set(Verdict) else Verdict.ABORTED
+        self._verdicts[target] = Verdict(said) if isinstance(said, str) and said in set(Verdict) else None
         return self._judge(now)
 
     def verdict(self) -> Verdict:
         """What is said to another target that asks."""
-        if self.code is not None:
-            return Verdict.COMMITTED if self.code is OK else Verdict.ABORTED
+        code = self._pending[0] if self._pending is not None else self.code
+        if code is not None:
+            return Verdict.COMMITTED if code is OK else Verdict.ABORTED
         return Verdict.FROZEN if self._frozen else Verdict.UNDECIDED
 
     def handle_timeout(self, now: float) -> list[Command]:
@@ -216,8 +250,8 @@ class PushReceiver:
         """When `handle_timeout` has something to do."""
         if self._frozen:
             return self._ask_again_at
-        waits = self.state in (StreamState.OPEN, StreamState.PREPARED)
-        return self._heard + self._idle / 3 if waits and not self._asking and self.code is None else None
+        waits = self.code is None and self._pending is None and not self._asking
+        return self._heard + self._idle / 3 if waits else None
 
     # -- within --------------------------------------------------------------------------------------------------------
 
@@ -241,12 +275,18 @@ class PushReceiver:
         self._kept.clear()
         return [*kept, CloseStream(self.key, code, reason, culprit)]
 
-    def _answer_end(self) -> list[Command]:
-        """To an END that comes when all is over: whoever wants to commit must know that it is not."""
+    def _has_all(self, count: int) -> bool:
+        if self.state is StreamState.PREPARED:
+            return True
+        return self._consuming is None and not self._kept and count == self._expected
+
+    def _answer_end(self, outcome: Outcome) -> list[Command]:
+        """Whoever wants to commit must know when that has not come of it."""
         commands: list[Command] = []
         for call in self._ending:
             wrong = _code(call.headers.get("rc")) is OK and self.code is not OK
-            commands.append(Answer(call, Outcome(self.code or OK, "it has ended before") if wrong else Outcome(OK)))
+            failure = Outcome(self.code or CellReturnCode.ABORT_RUN, "this stream has ended otherwise")
+            commands.append(Answer(call, failure if wrong else outcome))
         self._ending.clear()
         return commands
 
@@ -257,18 +297,34 @@ class PushReceiver:
         return [Ask(self, "state", self._others, CHANNEL, STATE, headers, 0, (), self._dead_after)]
 
     def _judge(self, now: float) -> list[Command]:
+        if not self._frozen:
+            return []
         said = set(self._verdicts.values())
         if Verdict.COMMITTED in said:
             self._pending = (OK, "", "")
         elif len(self._verdicts) < len(self._others):
             return []
-        elif Verdict.UNDECIDED in said and now < self._give_up_at:
+        elif self._is_in_doubt(said, now):
             self._ask_again_at = now + ASK_AGAIN
             return []
         else:
             self._pending = (CellReturnCode.COMM_ERROR, f"{self.key[0]} has gone away before the end", self.key[0])
         self._frozen = False
         return self._do_pending()
+
+    def _is_in_doubt(self, said: set[Verdict | None], now: float) -> bool:
+        """Whether somebody may have committed though nobody says so."""
+        if Verdict.ABORTED in said:
+            return False
+        if Verdict.UNDECIDED in said:
+            return True
+        if None in said:
+            return now < self._doubt_ends
+        if Verdict.UNKNOWN not in said:
+            return False
+        if self._amnesia_ends is None:
+            self._amnesia_ends = now + self._dead_after
+        return now < self._amnesia_ends
 
     def __repr__(self) -> str:
         return f"<PushReceiver of {self.key[0]} #{self.key[2]} {self.state}, {self._expected} rounds>"
@@ -279,7 +335,7 @@ def _count(value: object) -> int:
 
 
 def _names(value: object) -> list[str]:
-    return [name for name in value if isinstance(name, str)][:4096] if isinstance(value, list) else []
+    return [name for name in value[:4096] if not FQCN.validate(name)] if isinstance(value, list) else []
 
 
 def _code(value: object) -> CellReturnCode:

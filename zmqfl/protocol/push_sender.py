@@ -8,14 +8,16 @@
     sending     a round is answered by all              sending     Settle, in order, if the producer judges replies
     sending     settled: go on                          sending     Produce (earlier where the producer looks ahead)
     sending     all targets say that they have all      committing  END ok to all
-    sending     nothing more is produced, all settled   committing  END ok to all
-    sending     settled with a result                   committing, or aborting where the result is false
+    sending     nothing more is produced, all settled   preparing   LAST to all that do not know it; not to a single one
+    sending     settled with a result                   preparing, or aborting where the result is false
+    preparing   all have answered                       committing  END ok to all
     committing  all have answered                       ended       Settle for the last round, then the handle ends
-    any         refusal, time-out, loss, error, cancel  aborting    END with the code and the culprit to all
+    before that refusal, time-out, loss, error, cancel  aborting    END with the code and the culprit to all
     aborting    all have answered, or `GOODBYE` is over ended       the handle ends; ENDs are sent on until answered
 
 A round is a request to all targets, so what request and flow guarantee holds for it: at most once, each link crossed
-once, the loss of a target known, nothing hangs. Only the order and the barrier are made here.
+once, the loss of a target known, nothing hangs. Only the order and the barrier are made here. From the first END ok on
+it is too late to give up. Until then any target may; one that has said that it has all waits for what is decided.
 Source: seed 000 (push), design, decisions 17 and 18.
 """
 
@@ -40,7 +42,7 @@ from zmqfl.protocol.commands import (
 )
 
 CHANNEL = "zmqfl.push"
-OPEN, ROUND, END, STATE, ALIVE = "open", "round", "end", "state", "alive"
+OPEN, ROUND, LAST, END, STATE, ALIVE = "open", "round", "last", "end", "state", "alive"
 """Topics of the requests."""
 FIRST_RETRY, LAST_RETRY = 0.05, 0.5
 """Seconds until a target that was not ready is asked again; doubles."""
@@ -48,6 +50,10 @@ GOODBYE = 0.5
 """Seconds that a failed push waits for its targets to have cleaned up."""
 COMMIT_TIMEOUT = 300.0
 """Seconds at least for a target to rename, to sync its disk, and for its `stream_done_cb`."""
+MOST_AHEAD = 64
+"""Rounds that may be out at once, and that a target keeps because earlier ones are missing."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of these, beyond a single one: on a slow path more would only wait, and run out of time."""
 READ_AHEAD = 2
 """Chunks that are made while others are on their way."""
 
@@ -57,6 +63,7 @@ class PushState(StrEnum):
 
     OPENING = "opening"
     SENDING = "sending"
+    PREPARING = "preparing"
     COMMITTING = "committing"
     ABORTING = "aborting"
     ENDED = "ended"
@@ -95,7 +102,7 @@ class PushSender:
         self.codes: dict[str, Outcome] = {}
         """How it ended at each target that has ended for itself."""
         self._channel, self._topic, self._context = channel, topic, context
-        self._window = max(1, window) if looks_ahead else 1
+        self._window = max(1, min(window, MOST_AHEAD)) if looks_ahead else 1
         self._looks_ahead = looks_ahead
         self._judges = judges
         self._timeout = chunk_timeout
@@ -144,6 +151,7 @@ class PushSender:
         self._busy["settle"] = False
         if self._last is not None and self.state is PushState.COMMITTING:
             self._result = result
+            self._failure = Outcome(CellReturnCode.PROCESS_EXCEPTION, error) if error else None
             return self._end()
         if self.state is not PushState.SENDING:
             return []
@@ -160,7 +168,9 @@ class PushSender:
         return self._settle_next(now) + self._advance(now)
 
     def cancel(self, code: CellReturnCode, reason: str, now: float) -> list[Command]:
-        """Give it up."""
+        """Give it up, unless it is too late: some may have been told to commit, and then all do."""
+        if self.state is PushState.COMMITTING:
+            return []
         return self._abort(Outcome(code, reason), "", now)
 
     def answered(self, tag: Any, target: str, outcome: Outcome, now: float) -> list[Command]:
@@ -168,6 +178,8 @@ class PushSender:
         match tag:
             case "open":
                 return self._open_answered(target, outcome, now)
+            case "last":
+                return self._last_answered(target, outcome, now)
             case "end":
                 return self._end_answered(target, outcome)
             case int():
@@ -192,6 +204,11 @@ class PushSender:
         """When `handle_timeout` has something to do."""
         return min((at for at in (self._retry_at, self._goodbye_at) if at is not None), default=None)
 
+    def is_needed_by(self, target: str) -> bool:
+        """Whether this push has something to say to a target yet."""
+        going_on = self.state in (PushState.OPENING, PushState.SENDING, PushState.PREPARING)
+        return target in self.targets and (going_on or target in self._waits_for)
+
     @property
     def is_over(self) -> bool:
         """Whether nothing of it is needed any more: it has ended, and every END is answered."""
@@ -213,6 +230,7 @@ class PushSender:
             return []
         if outcome.code is not CellReturnCode.OK:
             if not outcome.headers.get("not_ready") or now >= self._patience_ends:
+                self.codes[target] = outcome
                 return self._abort(outcome, target, now)
             self._not_ready.add(target)
             if self._retry_at is None:
@@ -229,18 +247,30 @@ class PushSender:
 
     def _advance(self, now: float) -> list[Command]:
         """Whatever can be done next: a round, a chunk, the end."""
-        commands: list[Command] = []
-        while self._ready and self._next - self._settled < self._window and self._last is None:
-            commands.append(self._send(self._ready.popleft()))
+        if self.state is not PushState.SENDING:
+            return []
+        rounds: list[Command] = []
+        while self._ready and self._has_room(self._ready[0]) and self._is_wanted():
+            rounds.append(self._send(self._ready.popleft()))
+        commands = rounds
         if self._may_produce():
             self._busy["produce"] = True
-            commands.append(Produce(self.id))
+            commands = [Produce(self.id), *rounds]  # first: a round may fail at once, and end all
         if self._exhausted and not self._ready and self._settled == self._next and not self._busy["produce"]:
-            commands += self._commit()
+            commands += self._prepare()
         return commands
 
+    def _has_room(self, chunk: Chunk) -> bool:
+        out = sum(current.size for current in self._rounds.values())
+        size = sum(map(len, chunk.bodies))
+        return self._next - self._settled < self._window and (not out or out + size <= MOST_BYTES)
+
+    def _is_wanted(self) -> bool:
+        """Whether some target has not said yet that it has all."""
+        return len(self._has_all) < len(self.targets)
+
     def _may_produce(self) -> bool:
-        if self._exhausted or self._busy["produce"] or self._last is not None:
+        if self._exhausted or self._busy["produce"] or not self._is_wanted():
             return False
         if self._looks_ahead:
             return len(self._ready) < READ_AHEAD
@@ -272,7 +302,7 @@ class PushSender:
         if self._busy["settle"] or oldest is None or len(oldest.replies) < len(oldest.targets):
             return []
         replies = self._rounds.pop(self._settled).replies
-        if len(self._has_all) == len(self.targets) and not self._rounds:
+        if not self._is_wanted() and not self._rounds:
             self._last = replies
             self._settled += 1
             return self._commit()
@@ -283,6 +313,24 @@ class PushSender:
         return [Settle(self.id, replies)]
 
     # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> list[Command]:
+        """Each target must know that it has all before one is told to commit; alone it has nobody to be at one with."""
+        unaware = tuple(name for name in self.targets if name not in self._has_all)
+        if not unaware or len(self.targets) == 1:
+            return self._commit()
+        self.state = PushState.PREPARING
+        self._waits_for = set(unaware)
+        return [Ask(self, "last", unaware, CHANNEL, LAST, {"t": self.id, "n": self._next}, 0, (), self._timeout)]
+
+    def _last_answered(self, target: str, outcome: Outcome, now: float) -> list[Command]:
+        if self.state is not PushState.PREPARING:
+            return []
+        if outcome.code is not CellReturnCode.OK:
+            self.codes[target] = outcome
+            return self._abort(outcome, target, now)
+        self._waits_for.discard(target)
+        return [] if self._waits_for else self._commit()
 
     def _commit(self) -> list[Command]:
         self.state = PushState.COMMITTING

@@ -16,8 +16,8 @@ Each target of a request is in one of these states; `out` are the copies that ma
     any      RETURN of an earlier copy or PROBE     -         the later one will tell
     any      REPLY                                  ended    its code
     out      its flow, or that of the reply, moves  out      the time-out begins anew; nothing is sent again meanwhile
-    out      its flow was refused                   ended    msg_too_big or service_unavailable: it did not run
-    out      its flow was lost                      out      a beat, then PROBE
+    out      its flow was refused, no other copy    ended    msg_too_big or service_unavailable: it did not run
+    out      its flow was lost, or refused          out      a beat, then PROBE
     any      target gone                            ended    comm_error, target_unreachable when clean
     any      time-out                               ended    timeout; CANCEL
     any      cancel                                 ended    CANCEL
@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
@@ -63,6 +63,11 @@ MANY_ENDED = 256
 MOST_OPEN = 512
 """Ids in `still_open`; with more in flight to one callee `done_below` alone must do."""
 
+_REFUSALS: Final = {
+    FlowFate.REFUSED: CellReturnCode.SERVICE_UNAVAILABLE,
+    FlowFate.TOO_BIG: CellReturnCode.MSG_TOO_BIG,
+}
+
 
 @dataclass(slots=True)
 class _Target:
@@ -80,6 +85,21 @@ class _Target:
     silent_until: float = 0.0
     """Not sent again before, unless the route is known to have broken."""
     broke: bool = False
+    news: bool = False
+    """The route broke since the last PROBE."""
+
+    elder: int = 0
+    """The start of the callee that is known to be older than the first copy."""
+
+    def is_newer_than(self, instance: int, uptime: float, now: float) -> bool:
+        """Whether this start of the callee is older. Once known it stays so: a later answer may be too slow for it."""
+        if uptime > now - self.first_sent:
+            self.elder = instance
+        return self.elder == instance
+
+    def break_off(self) -> None:
+        """The route is known to have broken: what was on its way may be lost."""
+        self.broke = self.news = True
 
 
 @dataclass(slots=True)
@@ -219,11 +239,10 @@ class Requester:
         request = self._open.get(id)
         if request is None or (target := request.targets.get(name)) is None:
             return []
-        if fate is FlowFate.REFUSED:
-            return self._end(request, name, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text))
-        if fate is FlowFate.TOO_BIG:
-            return self._end(request, name, Outcome(CellReturnCode.MSG_TOO_BIG, text))
-        target.broke = target.broke or fate is FlowFate.LOST
+        if fate in _REFUSALS and len(target.out) <= 1:
+            return self._end(request, name, Outcome(_REFUSALS[fate], text))
+        if fate is FlowFate.LOST:
+            target.break_off()
         target.look_at = self._next_look(now, target.expires)
         self._wake(target.look_at)
         return []
@@ -241,7 +260,7 @@ class Requester:
         for name in [name for name in self._waiting if reaches(name)]:
             for id in self._waiting[name]:
                 target = self._open[id].targets[name]
-                target.broke = True
+                target.break_off()
                 target.look_at = now
         self._next = now
         return self.handle_timeout(now)
@@ -298,6 +317,7 @@ class Requester:
             if not target.out:
                 target.first_sent = now
             target.attempts = attempt
+            target.news = False
             target.out.add(attempt)
             self.counters["resent"] += attempt > 1
         done_below, still_open = self._done(request.id, names)
@@ -312,10 +332,13 @@ class Requester:
     def _probe(self, name: str, ids: list[int], now: float) -> Command:
         self._probes += 1
         self.counters["probes"] += 1
+        flags = Flag.PATIENT
         for id in ids:
             target = self._open[id].targets[name]
             target.probed, target.probed_at = self._probes, now
-        return Post(Probe(*self._me(), self._probes, ids), (name,), flags=Flag.PATIENT)
+            if target.news:
+                target.news, flags = False, flags | Flag.DUP
+        return Post(Probe(*self._me(), self._probes, ids), (name,), flags=flags)
 
     def _done(self, id: int, names: tuple[str, ...]) -> tuple[int, list[int]]:
         """What the callee may forget: all below the first number, except the ids in the list."""
@@ -339,7 +362,7 @@ class Requester:
                 target.expires = _earlier(now + request.timeout + GRACE, request.deadline)
             case Fate.RUNNING:
                 target.expires = _earlier(now + max(0.0, request.timeout - since) + GRACE, request.deadline)
-            case Fate.NEVER if probed.uptime / 1000 > now - target.first_sent:
+            case Fate.NEVER if target.is_newer_than(probed.instance, probed.uptime / 1000, now):
                 return self._again(request, name, probed.instance, now)
             case Fate.NEVER if self._may_be_older(target, probed, now):
                 return []
@@ -371,7 +394,7 @@ class Requester:
         if back.kind == Request.KIND:
             target.out.discard(back.attempt)
         is_last = (back.attempt == target.attempts) if back.kind == Request.KIND else (back.id == target.probed)
-        target.broke = True
+        target.break_off()
         if not is_last or back.reason in (ReturnReason.SUSPECTED, ReturnReason.BUSY):
             return []  # `look_at` comes within a beat
         if target.out:

@@ -12,14 +12,17 @@ One entry per (origin, instance, id); an instance is one start of the caller.
     waiting  handler has ended                  done      REPLY
     waiting  time-out, from the handler's start done      REPLY timeout; what the handler still returns is dropped
     waiting  CANCEL                             done      nothing is sent; the handler is told
-    done     REQUEST again, PROBE               done      REPLY again
+    done     REQUEST again, PROBE               done      REPLY again, unless the last one may still be on its way
     done     `done_below` has passed it         none
     done     time-out + dead_after are over     none      `forgotten_below` remembers that it existed
     waiting  REPEATABLE, handler has ended      none      REPLY; asked again it runs again
     done     its flow has delivered the REPLY   done      the payload is dropped: the caller has it
+    done     its flow: the caller takes no such done      REPLY msg_too_big instead
     any      REQUEST of a newer start of it     none      nobody waits; the handler is told
 
-When a caller's 1,024 entries or 8 MiB are full, new requests are refused; none is evicted.
+A reply that is longer than `SHORT` goes again only after a patience that grows with its size and doubles, or at once
+when a link broke (PROBE with DUP): on a slow link each beat would otherwise add one more copy to the queue, and only
+copies would arrive. When a caller's 1,024 entries or 8 MiB are full, new requests are refused; none is evicted.
 Source: design, decision 5.
 """
 
@@ -29,16 +32,21 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import takewhile
+from math import inf
 
-from zmqfl.config import CellConfig
+from zmqfl.config import KIB, CellConfig
 from zmqfl.errors import CellReturnCode
-from zmqfl.protocol.commands import Call, Command, Invoke, Outcome, Post, Revoke
+from zmqfl.protocol.commands import Call, Command, FlowFate, Invoke, Outcome, Post, Revoke
 from zmqfl.wire.messages import MAX_PROBED, NO_DEADLINE, Buffer, Cancel, Fate, Fire, Flag, Probe, Probed, Reply, Request
 
 MOST_CALLERS = 4096
 """Starts of callers remembered; beyond it the one unheard for longest is dropped, if nothing of it runs."""
 MOST_REFUSED = 4096
 """Refusals remembered per caller; a request beyond them is dropped, and sent again after a PROBE."""
+SHORT = 4 * KIB
+"""Bytes of a reply that is said again whenever it is asked for."""
+SLOWEST = 32 * KIB
+"""Bytes per second at which a reply may still be on its way."""
 MAX_ERROR = 4096
 """Characters of an error text that travel."""
 
@@ -56,6 +64,9 @@ class _Entry:
     silent: bool = False
     """Cancelled: no reply."""
     repeatable: bool = False
+    replies: int = 0
+    under_way: float = -inf
+    """Until when the last reply may be on its way."""
 
 
 @dataclass(slots=True)
@@ -76,15 +87,21 @@ class _Caller:
 
 class Responder:
     """See the module. `me` gives (origin, fence, instance) as they are now; `held_since` since when no other start
-    of this cell could have run a request, None while that is not known."""
+    of this cell could have run a request, None while that is not known. `is_flowing(id, instance, origin)`: whether the
+    reply to that is on its way as a flow."""
 
     def __init__(
-        self, config: CellConfig, me: Callable[[], tuple[str, int, int]], held_since: Callable[[], float | None]
+        self,
+        config: CellConfig,
+        me: Callable[[], tuple[str, int, int]],
+        held_since: Callable[[], float | None],
+        is_flowing: Callable[[int, int, str], bool] = lambda id, instance, origin: False,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._config = config
         self._me = me
         self._held_since = held_since
+        self._is_flowing = is_flowing
         self._callers: dict[tuple[str, int], _Caller] = {}
         self._calls: dict[Call, _Entry] = {}
         self._dropped_callers = False
@@ -109,7 +126,7 @@ class Responder:
             return []
         if (entry := caller.entries.get(request.id)) is not None:
             self.counters["duplicates"] += 1
-            return self._reply_again(entry)
+            return self._reply_again(entry, now)
         call = Call(
             request.origin, request.instance, request.id, request.channel, request.topic, request.codec,
             request.headers, bodies, request.timeout / 1000, True, request.traceparent,
@@ -145,17 +162,20 @@ class Responder:
         self._settle(entry, Outcome(CellReturnCode.TIMEOUT, "cancelled by the caller"), now)
         return [Revoke(entry.call)]
 
-    def receive_probe(self, probe: Probe, now: float) -> list[Command]:
-        """The caller asks what became of its requests."""
+    def receive_probe(self, probe: Probe, now: float, flags: int = 0) -> list[Command]:
+        """The caller asks what became of its requests; DUP: since a link broke, so that replies may be lost."""
         caller = self._callers.get((probe.origin, probe.instance))
         commands: list[Command] = []
         fates: list[list[int]] = []
         for id in dict.fromkeys(probe.ids[:MAX_PROBED]):
             entry = caller.entries.get(id) if caller else None
             fate, since = self._fate(caller, id, entry, now)
+            if fate is Fate.NEVER and self._is_flowing(id, probe.instance, probe.origin):
+                fate = Fate.DONE  # it may run again, so nothing is remembered; but its reply is on its way
             fates.append([id, fate, round(since * 1000)])
             if entry is not None:
-                commands += self._reply_again(entry)
+                entry.under_way = -inf if flags & Flag.DUP else entry.under_way
+                commands += self._reply_again(entry, now)
         origin, fence, instance = self._me()
         held_since = self._held_since()
         uptime = 0 if held_since is None else max(0, int((now - held_since) * 1000))
@@ -170,22 +190,32 @@ class Responder:
                 self.counters["late_results"] += 1
             return []
         self._settle(entry, outcome, now)
-        commands = self._reply_again(entry)
+        commands = self._reply_again(entry, now)
         if entry.repeatable:
             self._remove(self._callers[call.origin, call.instance], call.id)
         return commands
 
-    def delivered(self, reply: Reply, target: str) -> None:
-        """The caller has the whole of a reply that travelled as a flow."""
+    def flow_ended(self, reply: Reply, target: str, fate: FlowFate, text: str) -> list[Command]:
+        """A reply that travelled as a flow has arrived, or never will; otherwise the caller asks for it again."""
         caller = self._callers.get((target, reply.to_instance))
         entry = caller.entries.get(reply.id) if caller else None
-        if caller is None or entry is None or entry.outcome is None:
-            return
+        if caller is None or entry is None or (former := entry.outcome) is None:
+            return []
+        if fate is FlowFate.DELIVERED:
+            entry.outcome = Outcome(former.code, former.error)
+        elif fate is FlowFate.TOO_BIG:
+            entry.outcome = Outcome(CellReturnCode.MSG_TOO_BIG, text)
         if entry.counted:
-            caller.bytes -= _size(entry.outcome)
-        entry.outcome = Outcome(entry.outcome.code, entry.outcome.error)
-        if entry.counted:
-            caller.bytes += _size(entry.outcome)
+            caller.bytes += _size(entry.outcome) - _size(former)
+        entry.under_way = -inf
+        return self._reply(entry) if fate is FlowFate.TOO_BIG else []
+
+    def link_up(self, reaches: Callable[[str], bool]) -> None:
+        """The link to the callers that `reaches` names is up: replies that were on their way may be lost."""
+        for (origin, _), caller in self._callers.items():
+            if reaches(origin):
+                for entry in caller.entries.values():
+                    entry.under_way = -inf
 
     def is_waiting(self, call: Call) -> bool:
         """Whether a reply for `call` still has a taker."""
@@ -202,7 +232,7 @@ class Responder:
                 entry.call.revoked = True
                 text = f"the handler took longer than {entry.call.timeout:g} s"
                 self._settle(entry, Outcome(CellReturnCode.TIMEOUT, text), now)
-                commands += [Revoke(entry.call), *self._reply_again(entry)]
+                commands += [Revoke(entry.call), *self._reply_again(entry, now)]
         for caller in self._callers.values():
             for id in [id for id, entry in caller.entries.items() if self._is_over(entry, now)]:
                 caller.forgotten_below = max(caller.forgotten_below, id + 1)
@@ -283,7 +313,7 @@ class Responder:
         entry = _Entry(call, now + call.timeout, refusal, counted=False)
         caller.entries[call.id] = entry
         self._wake(now + self._config.dead_after / 2)
-        return self._reply_again(entry)
+        return self._reply_again(entry, now)
 
     def _fate(self, caller: _Caller | None, id: int, entry: _Entry | None, now: float) -> tuple[Fate, float]:
         if entry is None:
@@ -304,7 +334,16 @@ class Responder:
         del self._calls[entry.call]
         entry.call.bodies = ()
 
-    def _reply_again(self, entry: _Entry) -> list[Command]:
+    def _reply_again(self, entry: _Entry, now: float) -> list[Command]:
+        if entry.outcome is None or now < entry.under_way:
+            return []
+        if (size := _size(entry.outcome)) > SHORT:
+            patience = 2 * self._config.heartbeat + size / SLOWEST
+            entry.under_way = now + patience * 2 ** min(entry.replies, 6)
+            entry.replies += 1
+        return self._reply(entry)
+
+    def _reply(self, entry: _Entry) -> list[Command]:
         if (outcome := entry.outcome) is None or entry.silent:
             return []
         call = entry.call

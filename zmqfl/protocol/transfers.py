@@ -1,7 +1,7 @@
 """All pushes and pulls of a cell: which machine a request, an answer or a result of work is for.
 
     verb of a user          machine        its requests, on channels that begin with "zmqfl."
-    push                    PushSender     push: open, round, end
+    push                    PushSender     push: open, round, last, end
     (comes in)              PushReceiver   push: alive, state
     offer                   PullSource     -
     pull                    PullReceiver   pull: open, get, done
@@ -94,7 +94,7 @@ class Transfers:
         match call.topic:
             case push_sender.OPEN:
                 return self._open_stream(call, now)
-            case push_sender.ROUND | push_sender.END:
+            case push_sender.ROUND | push_sender.LAST | push_sender.END:
                 return self._to_stream(call, now)
             case push_sender.ALIVE:
                 return [Answer(call, self._alive(call))]
@@ -116,8 +116,9 @@ class Transfers:
         key = _key_of(call)
         stream = self.streams.get(key)
         if stream is not None:
-            return stream.round(call, now) if call.topic == push_sender.ROUND else stream.end(call, now)
-        if call.topic == push_sender.ROUND:
+            take = {push_sender.ROUND: stream.round, push_sender.LAST: stream.last}.get(call.topic, stream.end)
+            return take(call, now)
+        if call.topic != push_sender.END:
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, "no such stream: it has ended"))]
         said = self._ended.get(key)
         wants_commit = call.headers.get("rc") == CellReturnCode.OK
@@ -128,7 +129,8 @@ class Transfers:
 
     def _alive(self, call: Call) -> Outcome:
         sender = self.pushes.get(_number(call.headers.get("t")))
-        if sender is not None and call.headers.get("n") == self._instance and call.origin in sender.targets:
+        mine = call.headers.get("n") == self._instance
+        if sender is not None and mine and sender.is_needed_by(call.origin):
             return Outcome(CellReturnCode.OK)
         return Outcome(CellReturnCode.INVALID_SESSION, f"{self._fqcn} does not push this any more")
 
@@ -136,7 +138,7 @@ class Transfers:
         headers = call.headers
         key = (str(headers.get("from", "")), _number(headers.get("n")), _number(headers.get("t")))
         stream = self.streams.get(key)
-        verdict = stream.verdict() if stream is not None else self._ended.get(key, Verdict.ABORTED)
+        verdict = stream.verdict() if stream is not None else self._ended.get(key, Verdict.UNKNOWN)
         return Outcome(CellReturnCode.OK, headers={"s": str(verdict)})
 
     # -- what workers and requests report ------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ class Transfers:
             case PullReceiver() if machine.is_over:
                 self.pulls.pop(machine.id, None)
             case PushReceiver() if machine.state is StreamState.ENDED:
-                if self.streams.pop(machine.key, None) is not None:
+                if self.streams.pop(machine.key, None) is not None and not machine.refused:
                     self._remember(machine.key, machine.verdict())
         return commands
 

@@ -116,7 +116,9 @@ class Transit:
             return []
         assert isinstance(message, Request | Probe | Segment)
         self.counters["returned"] += 1
-        attempt = message.attempt if isinstance(message, Request) else 0
+        attempt = (
+            0 if isinstance(message, Probe) else message.offset if isinstance(message, Segment) else message.attempt
+        )
         back = Return(
             *self._me(), message.id, message.instance, packet.kind, attempt, reason, text, list(targets)
         )  # fmt: skip

@@ -12,6 +12,8 @@ from zmqfl.wire.messages import MAX_GREETING, Buffer
 
 OVERHEAD: Final = 512
 """Bytes that a queued message costs beside its content, so that a million empty ones are not free."""
+SHARES: Final = 4
+"""No queue holds more than one in four of the bytes: three peers that stand still leave something to all others."""
 RESERVE: Final = 64 * 1024
 """Bytes per connection for what keeps the link itself alive, whatever else is queued in the cell."""
 _KIND_AT: Final = 3
@@ -59,12 +61,15 @@ class Outbox:
         self._budget = budget
         self._entries: deque[_Entry] = deque()
         self._reserved = 0
+        self._taken = 0
+        """Bytes of the budget."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def put(self, frames: list[Buffer], size: int, now: float) -> bool:
-        """Queue an encoded message of `size` bytes. False: the budget of the cell is used up, nothing was queued.
+        """Queue an encoded message of `size` bytes. False: the budget of the cell is used up, or the share of this
+        queue; nothing was queued. One message may be larger than the share.
 
         Small messages between neighbours (HELLO, BEAT, BYE, ...) have a reserve of their own: a cell that is full
         must not look dead.
@@ -73,8 +78,10 @@ class Outbox:
         reserved = size <= MAX_GREETING and not is_routed(frames[0][_KIND_AT]) and self._reserved + cost <= RESERVE
         if reserved:
             self._reserved += cost
-        elif not self._budget.take(cost):
+        elif (self._taken and self._taken + cost > self._budget.limit // SHARES) or not self._budget.take(cost):
             return False
+        else:
+            self._taken += cost
         self._entries.append(_Entry(frames, cost, reserved, now))
         return True
 
@@ -107,6 +114,7 @@ class Outbox:
             self._reserved -= entry.cost
         else:
             self._budget.give(entry.cost)
+            self._taken -= entry.cost
 
     def __repr__(self) -> str:
         return f"<Outbox {len(self)} waiting, {self.expired} expired>"

@@ -32,10 +32,16 @@ Socket = zmq.Socket[bytes]
 HWM: Final = {Lane.CONTROL: 64, Lane.BULK: 2}
 """Messages per connection inside libzmq, a backstop: budgets and credit are what holds memory.
 Bulk: two segments keep a link busy while the next one is made."""
+ROUTER_HWM: Final = 16
+"""The same towards a child. A ROUTER has one number for both lanes, and what a child that stands still leaves in it is
+in no budget: 16 segments, and the small messages that no longer fit wait in the outbox."""
 FRAME_ROOM: Final = 64 * KIB
 """Bytes by which a frame may exceed the longest segment or header; libzmq cuts the connection above it."""
 HANDSHAKE: Final = 5.0
 """Seconds until a connection that does not prove itself is dropped (libzmq: 30): it costs memory meanwhile."""
+CONNECT: Final = 2.0
+"""Seconds that an attempt to connect may take: the kernel doubles its pauses up to half a minute, and would find a parent
+that is back after `dead_after`."""
 MIN_TIMEOUT: Final = 1.0
 """Seconds of silence that a busy machine is always forgiven."""
 MISSED_BEATS: Final = 3
@@ -88,7 +94,7 @@ def open_listener(
     try:
         _set_common(router, endpoint, config)
         router.router_mandatory = True
-        router.sndhwm = HWM[Lane.CONTROL]
+        router.sndhwm = ROUTER_HWM
         router.handshake_ivl = _ms(HANDSHAKE)
         _set_patience(router, config.bulk_heartbeat_timeout, config.dead_after)  # one socket for both lanes
         enforce(router, domain_of(endpoint, keys, trusted_network), keys)
@@ -127,6 +133,7 @@ def open_dealer(
         dealer.sndhwm = HWM[lane]
         dealer.reconnect_ivl = _ms(config.reconnect_min)
         dealer.reconnect_ivl_max = _ms(config.reconnect_max)
+        dealer.connect_timeout = _ms(CONNECT)
         _set_patience(dealer, heartbeat_timeout(lane, config), config.dead_after)
         if keys is not None:
             if keys.parent_public is None:

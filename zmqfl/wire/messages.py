@@ -356,6 +356,7 @@ class Return:
     to_instance: int
     kind: int
     attempt: int
+    """That of a REQUEST; the offset of a SEGMENT; else 0."""
     reason: int
     text: str
     targets: list[str]
@@ -380,6 +381,9 @@ class Segment:
     header: bytes
     """Frame 2 of the message that is carried; only at offset 0, else empty."""
     lengths: list[int]
+    holders: dict[str, Any] = field(default_factory=dict)
+    """Only with the last bytes of what must run once: the instance of each target that has those before them. Another
+    start of it must not take them."""
 
 
 class FlowState(IntEnum):

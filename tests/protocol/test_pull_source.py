@@ -1,0 +1,364 @@
+"""The table of `zmqfl.protocol.pull_source`, a test per row. The owner offers R1, ten chunks of 10 bytes, in T1."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import pytest
+
+from zmqfl.errors import CellReturnCode
+from zmqfl.protocol import pull_source as module
+from zmqfl.protocol.commands import Answer, Call, Command, Expired, Outcome, Read, Served
+from zmqfl.protocol.pull_source import CHANNEL, IDLE, MOST_QUEUED, ON_ITS_WAY, SILENCE, UNKNOWN, PullSource, changed
+
+OK, INVALID, BUSY = CellReturnCode.OK, CellReturnCode.INVALID_REQUEST, CellReturnCode.SERVICE_UNAVAILABLE
+AT = 100.0
+FINE = Outcome(OK)
+NOBODY = Outcome(INVALID, UNKNOWN)
+AGAIN = Outcome(BUSY, "this pull does not seem to wait for it; ask again")
+numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def _two_chunks_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SERVED_BYTES", 20)
+
+
+def fresh(size: int = 100, receivers: list[str] | None = None, timeout: float = 60.0) -> PullSource:
+    source = PullSource()
+    source.new_transaction("T1", timeout, AT)
+    assert source.add("T1", "R1", size, 10, "F", "model.pt", receivers, AT)
+    return source
+
+
+def call(topic: str, origin: str = "a", instance: int = 1, **headers: Any) -> Call:
+    return Call(origin, instance, next(numbers), CHANNEL, topic, 0, {"r": "R1", "p": 3, **headers}, (), 10.0, True)
+
+
+def get(index: int, *waits_for: int, origin: str = "a") -> Call:
+    return call("get", origin, i=index, w=[*waits_for, index])
+
+
+def reads(source: PullSource, now: float = AT, free: tuple[str, ...] = ("a", "b", "c")) -> list[Command]:
+    """All that is read now."""
+    out: list[Command] = []
+    while commands := source.next_reads(lambda name: name in free, now):
+        out += commands
+    return out
+
+
+def read(request: Call, size: int = 10) -> Read:
+    index = request.headers["i"]
+    return Read(request, "R1", index, index * 10, size)
+
+
+def chunk(digest: bytes = b"d") -> Outcome:
+    return Outcome(OK, headers={"d": digest}, codec=2, bodies=(b"0123456789",))
+
+
+# -- open ------------------------------------------------------------------------------------------------------------
+
+
+def test_open__a_check__then_size_and_grid() -> None:
+    source, request = fresh(), call("open")
+    assert source.receive(request, AT) == [Read(request, "R1", None, 0, 0)]
+    grid = Outcome(OK, headers={"n": 100, "k": 10, "f": "F", "name": "model.pt"})
+    assert source.read(request, "R1", None, FINE, AT) == [Answer(request, grid)]
+
+
+def test_open__the_source_is_not_what_it_was() -> None:
+    source, request = fresh(), call("open")
+    source.receive(request, AT)
+    assert source.read(request, "R1", None, changed("model.pt"), AT) == [Answer(request, changed("model.pt"))]
+
+
+@pytest.mark.parametrize("topic", ["open", "get", "have", "done"])
+def test_a_guess_learns_nothing(topic: str) -> None:
+    source = fresh(receivers=["b"])
+    for request in (call(topic), call(topic, origin="b", r="R2"), call(topic, origin="b", r=None)):
+        assert source.receive(request, AT) == [Answer(request, NOBODY)]
+    assert source.counters["pulls_refused"] == 3
+
+
+def test_the_command_line_of_a_receiver_may_have_it_too() -> None:
+    source = fresh(receivers=["b"])
+    request = call("open", "b.admin-1")
+    assert source.receive(request, AT) == [Read(request, "R1", None, 0, 0)]
+    assert source.receive(other := call("open", "b.site"), AT) == [Answer(other, NOBODY)]
+
+
+# -- get -------------------------------------------------------------------------------------------------------------
+
+
+def test_get__waits_for_room_in_the_lane__then_read() -> None:
+    source, request = fresh(), get(4)
+    assert source.receive(request, AT) == []
+    assert source.waiting
+    assert reads(source, free=("b",)) == []
+    assert reads(source) == [read(request)]
+    assert not source.waiting
+    assert source.read(request, "R1", 4, chunk(), AT) == [Answer(request, chunk())]
+
+
+def test_the_last_chunk_is_shorter__an_empty_file_has_one_empty_chunk() -> None:
+    source, request = fresh(95), get(9)
+    source.receive(request, AT)
+    assert reads(source) == [read(request, 5)]
+    source, request = fresh(0), get(0)
+    source.receive(request, AT)
+    assert reads(source) == [read(request, 0)]
+
+
+@pytest.mark.parametrize("index", [10, -1, None, "0", True, 1.0])
+def test_there_is_no_such_chunk(index: Any) -> None:
+    source, request = fresh(), call("get", i=index, w=[])
+    [answer] = source.receive(request, AT)
+    assert isinstance(answer, Answer)
+    assert (answer.outcome.code, answer.outcome.error) == (INVALID, f"model.pt has no chunk {index!r}")
+
+
+def test_each_receiver_has_its_share__and_they_take_turns() -> None:
+    source = fresh()
+    asked = {name: [get(index, *range(index), origin=name) for index in range(4)] for name in "abc"}
+    for name in "abc":
+        for request in asked[name]:
+            source.receive(request, AT)
+    assert reads(source) == [read(asked[name][0]) for name in "abc"], "20 bytes for three: the least is one chunk"
+    source.receive(call("have", "b", w=[1, 2, 3]), AT)
+    assert reads(source) == [read(asked["b"][1])]
+
+
+def test_one_turn_gives_each_of_them_one_chunk() -> None:
+    source = fresh()
+    asked = {name: [get(0, origin=name), get(1, 0, origin=name)] for name in "ab"}
+    module.SERVED_BYTES = 1000
+    for name in "ab":
+        for request in asked[name]:
+            source.receive(request, AT)
+    one = [read(asked["a"][0]), read(asked["b"][0])]
+    assert source.next_reads(lambda name: True, AT) == one
+    assert source.next_reads(lambda name: True, AT) == [read(asked["a"][1]), read(asked["b"][1])]
+    assert source.next_reads(lambda name: True, AT) == []
+
+
+def test_each_get_and_have_says_what_has_come() -> None:
+    source = fresh()
+    first, second, third = get(0), get(1, 0), get(2, 0, 1)
+    for request in (first, second, third):
+        source.receive(request, AT)
+    assert reads(source) == [read(first), read(second)]
+    fourth = get(3, 1, 2)
+    source.receive(fourth, AT)
+    assert reads(source) == [read(third)]
+    have = call("have", w=[3])
+    assert source.receive(have, AT) == [Answer(have, FINE)]
+    assert reads(source) == [read(fourth)]
+
+
+def test_what_an_earlier_request_says_is_out_of_date() -> None:
+    source = fresh()
+    first, old, new = get(0), call("have", w=[0]), get(1, 0)
+    for request in (first, new):
+        source.receive(request, AT)
+    reads(source)
+    assert source.receive(old, AT) == [Answer(old, FINE)]
+    third = get(2, 0, 1)
+    source.receive(third, AT)
+    assert reads(source) == [], "0 and 1 are still on their way"
+
+
+def test_who_waits_for_a_chunk_no_longer_has_no_turn() -> None:
+    source = fresh()
+    first, second = get(0), get(1, 0)
+    source.receive(first, AT)
+    source.receive(second, AT)
+    have = call("have", w=[1])
+    assert source.receive(have, AT) == [Answer(have, FINE), Answer(first, AGAIN)]
+    assert reads(source) == [read(second)]
+
+
+def test_a_get_that_was_given_up_is_not_read() -> None:
+    source = fresh()
+    first, second = get(0), get(1, 0)
+    source.receive(first, AT)
+    source.receive(second, AT)
+    first.revoked = True
+    assert reads(source) == [read(second)]
+
+
+def test_a_get_again_while_its_chunk_is_on_its_way__waits() -> None:
+    source = fresh()
+    first, second = get(0), get(1, 0)
+    source.receive(first, AT)
+    source.receive(second, AT)
+    reads(source)
+    source.receive(first, AT + 1)  # sent again by a requester that has heard nothing: the same number
+    assert reads(source, AT + 1) == []
+    assert source.deadline == AT + ON_ITS_WAY
+    assert source.handle_timeout(AT + ON_ITS_WAY) == []
+    assert reads(source, AT + ON_ITS_WAY) == [read(first)]
+
+
+def test_a_get_again__its_chunk_comes_meanwhile() -> None:
+    source = fresh()
+    first, second = get(0), get(1, 0)
+    for request in (first, second):
+        source.receive(request, AT)
+    reads(source)
+    source.receive(first, AT + 1)
+    have = call("have", w=[1])
+    assert source.receive(have, AT + 2) == [Answer(have, FINE), Answer(first, AGAIN)]
+    assert not source.waiting
+
+
+def test_a_get_again__a_later_chunk_comes_first__lost() -> None:
+    source = fresh()
+    first, second = get(0), get(1, 0)
+    source.receive(first, AT)
+    reads(source)
+    source.receive(second, AT + 1)
+    reads(source, AT + 1)
+    source.receive(first, AT + 2)
+    source.receive(call("have", w=[0]), AT + 3)
+    assert reads(source, AT + 3) == [read(first)]
+
+
+def test_asked_for_anew__it_was_damaged_or_could_not_be_read() -> None:
+    source = fresh()
+    source.receive(get(0), AT)
+    reads(source)
+    again = get(0)
+    source.receive(again, AT)
+    assert reads(source) == [read(again)]
+
+
+def test_too_many_gets_at_once() -> None:
+    source = fresh(10 * (MOST_QUEUED + 1))
+    for index in range(MOST_QUEUED):
+        assert source.receive(get(index, *range(index)), AT) == []
+    [answer] = source.receive(get(MOST_QUEUED, *range(MOST_QUEUED)), AT)
+    assert isinstance(answer, Answer)
+    assert answer.outcome.code is BUSY
+
+
+def test_what_a_receiver_waits_for_is_a_list_of_numbers() -> None:
+    source = fresh()
+    for waits_for in (None, "0", [None, "0", {}, 1.0], 7):
+        have = call("have", w=waits_for)
+        assert source.receive(have, AT) == [Answer(have, FINE)]
+
+
+# -- read ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_digest_that_differs_from_before__changed_for_all() -> None:
+    source = fresh()
+    first, other = get(0), get(0, origin="b")
+    source.receive(first, AT)
+    source.receive(other, AT)
+    reads(source)
+    source.read(first, "R1", 0, chunk(b"d"), AT)
+    assert source.read(other, "R1", 0, chunk(b"e"), AT) == [Answer(other, changed("model.pt"))]
+    later = get(5, origin="c")
+    assert source.receive(later, AT) == [Answer(later, changed("model.pt"))]
+
+
+def test_it_cannot_be_read() -> None:
+    source, request = fresh(), get(0)
+    source.receive(request, AT)
+    reads(source)
+    full = Outcome(BUSY, "no free worker")
+    assert source.read(request, "R1", 0, full, AT) == [Answer(request, full)]
+
+
+# -- done ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("said", "status"), [("success", "success"), ("failed", "failed"), ("?", "failed")])
+def test_done__served__and_nothing_waits_for_it(said: str, status: str) -> None:
+    source, request = fresh(), get(0)
+    source.receive(request, AT)
+    done = call("done", s=said)
+    assert source.receive(done, AT) == [Answer(done, FINE), Served("R1", "a", status), Answer(request, AGAIN)]
+    assert not source.waiting
+
+
+def test_a_topic_that_nobody_knows() -> None:
+    source, request = fresh(), call("steal")
+    assert source.receive(request, AT) == [Answer(request, Outcome(INVALID, "no topic 'steal'"))]
+
+
+# -- the end of a transaction ----------------------------------------------------------------------------------------
+
+
+def test_nothing_for_timeout_seconds__expired_once() -> None:
+    source = fresh(timeout=60.0)
+    assert source.deadline == AT + 60
+    assert source.handle_timeout(AT + 59) == []
+    assert source.handle_timeout(AT + 60) == [Expired("T1")]
+    assert source.deadline is None
+    assert source.handle_timeout(AT + 61) == []
+    assert not source.end("T1")
+    assert not source.add("T1", "R2", 1, 1, "F", "n", None, AT)
+
+
+def test_whatever_a_receiver_does_is_activity() -> None:
+    source, now = fresh(timeout=60.0), AT
+    request = get(0)
+    for act in (
+        lambda: source.receive(call("open"), now),
+        lambda: source.receive(request, now),
+        lambda: source.read(request, "R1", 0, chunk(), now),
+        lambda: source.receive(call("have", w=[]), now),
+        lambda: source.moved("a", 1, now),
+        lambda: source.receive(call("done", s="success"), now),
+    ):
+        now += 50
+        act()
+        source.handle_timeout(now + 50)
+    assert source.handle_timeout(now + 60) == [Expired("T1")]
+
+
+def test_what_moves_elsewhere_is_no_activity() -> None:
+    source = fresh(timeout=60.0)
+    source.receive(get(0), AT)
+    source.moved("a", 2, AT + 50)
+    source.moved("b", 1, AT + 50)
+    assert Expired("T1") in source.handle_timeout(AT + 60)
+
+
+def test_ended__what_comes_from_now_on_is_not_known() -> None:
+    source = fresh()
+    first, second = get(0), get(1, 0)
+    source.receive(first, AT)
+    reads(source)
+    source.receive(second, AT)
+    assert source.end("T1")
+    assert reads(source) == [Answer(second, NOBODY)]
+    assert source.read(first, "R1", 0, chunk(), AT) == [Answer(first, NOBODY)]
+    late = get(2)
+    assert source.receive(late, AT) == [Answer(late, NOBODY)]
+    source.moved("a", 1, AT)
+
+
+# -- receivers that have died ----------------------------------------------------------------------------------------
+
+
+def test_one_that_asks_for_nothing_does_not_count_for_the_shares() -> None:
+    source = fresh()
+    source.receive(get(0, origin="b"), AT)
+    later = AT + IDLE
+    requests = [get(0), get(1, 0), get(2, 0, 1)]
+    for request in requests:
+        source.receive(request, later)
+    assert reads(source, later, free=("a",)) == [read(requests[0]), read(requests[1])]
+
+
+def test_one_that_is_silent_is_forgotten_with_what_it_has_asked_for() -> None:
+    source, request = fresh(timeout=1000.0), get(0)
+    source.receive(request, AT)
+    assert source.deadline == AT + SILENCE
+    assert source.handle_timeout(AT + SILENCE) == [Answer(request, AGAIN)]
+    assert not source.waiting
+    assert source.deadline == AT + 1000
