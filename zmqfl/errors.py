@@ -242,6 +242,18 @@ class BlobError(ZmqflError):
         text = f"{self.file}: {self.problem}"
         return f"{text}; {self.remedy}" if self.remedy else text
 
+    def told(self) -> str:
+        """For other cells: the name of the file and the problem, but not in which folder of this machine it is."""
+        return f"{self.file.rpartition('/')[2]}: {self.problem}"
+
+
+def told(error: BaseException) -> str:
+    """What another cell may know of an error here; never empty."""
+    if isinstance(error, BlobError):
+        return error.told()
+    text = str(error)
+    return text if text and isinstance(error, ZmqflError) else f"{type(error).__name__}: {text}"
+
 
 class SourceError(BlobError):
     """The source cannot be read: it vanished, may not be read, or is no regular file."""

@@ -12,7 +12,7 @@ from zmqfl.cell.pushing import PAYLOAD_CODEC, Submit
 from zmqfl.cell.registry import Registry
 from zmqfl.cell.streams import Chunk, Consumer, ConsumerFactory, Incoming
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import CellReturnCode, ClosedError, RequestFailed
+from zmqfl.errors import CellReturnCode, ClosedError, RequestFailed, told
 from zmqfl.protocol.commands import Call, CloseStream, Command, Consume, OpenStream, Outcome, StreamKey
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.push_receiver import PushReceiver
@@ -181,5 +181,4 @@ def _failed(error: BaseException, where: str) -> Outcome:
     if isinstance(error, RequestFailed):
         return Outcome(error.code, error.reason)
     log.warning("%s failed", where, exc_info=error)
-    text = str(error) if type(error).__module__.startswith("zmqfl.") else f"{type(error).__name__}: {error}"
-    return Outcome(CellReturnCode.PROCESS_EXCEPTION, text)
+    return Outcome(CellReturnCode.PROCESS_EXCEPTION, told(error))

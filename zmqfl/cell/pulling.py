@@ -13,9 +13,9 @@ from zmqfl.blobs.digest import digest
 from zmqfl.blobs.sink import Sink
 from zmqfl.cell.handles import Handle
 from zmqfl.cell.progress import TransferProgress
-from zmqfl.cell.pushing import Submit, told
+from zmqfl.cell.pushing import Submit
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import BlobError, CellReturnCode, ClosedError, SourceChangedError, TransferError
+from zmqfl.errors import BlobError, CellReturnCode, ClosedError, SourceChangedError, TransferError, told
 from zmqfl.protocol.commands import Abandon, Command, Commit, Prepare, PullEnded, Write
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.pull_receiver import PullReceiver

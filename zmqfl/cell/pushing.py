@@ -12,7 +12,7 @@ from zmqfl.cell.handles import Handle
 from zmqfl.cell.progress import PushProgress, TransferProgress
 from zmqfl.cell.streams import Producer, PushReport, TargetReport
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import CellReturnCode, ClosedError, PayloadError, TransferError
+from zmqfl.errors import CellReturnCode, ClosedError, PayloadError, TransferError, told
 from zmqfl.protocol.commands import Chunk, Command, Outcome, Produce, PushEnded, Settle
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.push_sender import PushSender
@@ -182,7 +182,7 @@ class Pushing:
             try:
                 push.producer.close()
             finally:
-                handle._finish(_report(command, handle))
+                handle._finish(_report(command, handle, self._node.fqcn))
 
         if not self._files.submit(job, 0, job):
             job()
@@ -219,15 +219,9 @@ class Pushing:
         return self._node.transfer(lambda transfers: transfers.to_push(id, act), now)
 
 
-def told(failure: BaseException) -> str:
-    """What others are told of it; never empty."""
-    text = str(failure)
-    return text if type(failure).__module__.startswith("zmqfl.") and text else f"{type(failure).__name__}: {text}"
-
-
-def _report(command: PushEnded, handle: PushHandle) -> PushReport:
+def _report(command: PushEnded, handle: PushHandle, me: str) -> PushReport:
     return PushReport(
-        command.code, command.reason, command.culprit,
+        command.code, command.reason, command.culprit or ("" if handle._cause is None else me),
         {name: _target_report(name, outcome) for name, outcome in command.targets.items()},
         command.result, min(handle._acknowledged.values(), default=0), handle._seconds or 0.0,
     )  # fmt: skip

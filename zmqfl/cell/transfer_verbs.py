@@ -19,8 +19,8 @@ from zmqfl.cell.pulling import PullHandle
 from zmqfl.cell.pushing import PushHandle
 from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.cell.streams import ConsumerFactory, Incoming, Producer
-from zmqfl.config import MIB
-from zmqfl.errors import ArgumentError, CellReturnCode
+from zmqfl.config import MIB, CellConfig
+from zmqfl.errors import ArgumentError, CellReturnCode, SinkError
 from zmqfl.fqcn import parse
 from zmqfl.protocol.commands import Outcome
 
@@ -80,6 +80,7 @@ class TransferVerbs:
 
     if TYPE_CHECKING:
         fqcn: str
+        config: CellConfig
         _transfers: TransferEdges
 
         def _check(self) -> None: ...
@@ -221,7 +222,7 @@ class TransferVerbs:
         resume: bool = False,
     ) -> PullHandle:
         """Fetch what `owner` offers as `rid` into the folder `to`; the handle gives the path. Without `to` it goes into
-        memory, and the handle gives a bytearray.
+        memory, up to `payload_limit`, and the handle gives a bytearray.
 
         `name`: of the file; None: the owner's, made safe. `timeout`: seconds without progress. `resume`: should it
         fail, leave what is there; a later pull of the same `rid` and name goes on with it in any case.
@@ -238,7 +239,7 @@ class TransferVerbs:
             on_reactor=self._is_on_reactor,
         )
         seconds = check_seconds(timeout, "timeout") or CHUNK_TIMEOUT
-        make = partial(_make_sink, folder, name, on_exists)
+        make = partial(_make_sink, folder, name, on_exists, self.config.payload_limit)
         self._transfers.pulling.pull(handle, make, seconds, resume)
         return handle
 
@@ -256,8 +257,13 @@ def _buffer_source(name: str, buffer: bytes | bytearray | memoryview, chunk: int
     return source
 
 
-def _make_sink(folder: Path | None, name: str | None, on_exists: OnExists, theirs: str, size: int) -> Sink[Any]:
+def _make_sink(
+    folder: Path | None, name: str | None, on_exists: OnExists, limit: int, theirs: str, size: int
+) -> Sink[Any]:
     if folder is None:
+        if size > limit:
+            remedy = "pull it into a folder, or raise `payload_limit`"
+            raise SinkError(f"{size} bytes are more than the {limit} that go into memory", file=theirs, remedy=remedy)
         return BufferSink(size)
     return FileSink(folder, safe_name(theirs) if name is None else name, size, on_exists)
 

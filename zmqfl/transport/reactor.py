@@ -292,6 +292,8 @@ class Reactor:
         parts: list[Buffer] = [frame.bytes if len(frame) <= COPIED else frame.buffer for frame in frames]
         try:
             packet = decode_packet(parts)
+            if self._inbox:  # whoever sent it may know what a verb here has returned
+                self._submissions()
             commands = self.node.receive(conn, packet, now, user)
         except (ProtocolError, ZmqflError) as error:
             self._malformed(conn, error)

@@ -40,8 +40,8 @@ FRAME_ROOM: Final = 64 * KIB
 HANDSHAKE: Final = 5.0
 """Seconds until a connection that does not prove itself is dropped (libzmq: 30): it costs memory meanwhile."""
 CONNECT: Final = 2.0
-"""Seconds that an attempt to connect may take: the kernel doubles its pauses up to half a minute, and would find a parent
-that is back after `dead_after`."""
+"""Seconds that an attempt to connect may take: the kernel doubles its pauses up to half a minute, and would find a
+parent that is back after `dead_after`."""
 MIN_TIMEOUT: Final = 1.0
 """Seconds of silence that a busy machine is always forgiven."""
 MISSED_BEATS: Final = 3
