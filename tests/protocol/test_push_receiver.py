@@ -162,6 +162,13 @@ def test_that_was_all__prepared__and_those_that_are_kept_are_acknowledged() -> N
     assert stream.round(later, AT) == [took(later, 0)]
 
 
+def test_a_round_that_is_taken_back__the_end_follows_and_says_why() -> None:
+    stream = opened()
+    consume(stream, 0)
+    assert stream.withdrawn(AT) == []
+    assert stream.end(end(FAILED, why="it broke", who="o"), AT) == [CloseStream(KEY, FAILED, "it broke", "o")]
+
+
 def test_the_consumer_fails() -> None:
     stream = opened()
     request, kept = consume(stream, 0), round_(1)
@@ -265,7 +272,7 @@ def test_silence_for_a_third_of_idle__alive() -> None:
     stream = opened()
     assert stream.deadline == AT + IDLE / 3
     assert stream.handle_timeout(AT + IDLE / 3) == [alive_ask(stream)]
-    assert stream.deadline is None
+    assert not stream.deadline
     assert stream.answered("alive", "o", FINE, AT + 11) == []
     assert stream.deadline == AT + 11 + IDLE / 3
 

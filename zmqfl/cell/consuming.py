@@ -70,7 +70,7 @@ class Consuming:
         key, call = command.key, command.call
         consumer = self._consumers[key]
         if call.revoked:
-            self._report(key, lambda stream, now: stream.consumed(_given_up(call), False, now))
+            self._report(key, lambda stream, now: stream.withdrawn(now))
             return
         headers = call.headers.get("h")
         chunk = Chunk(headers if isinstance(headers, dict) else {}, call.codec, call.bodies)

@@ -11,6 +11,7 @@
     consuming  consumed, go on                     open       answer; the next one that is kept
     consuming  consumed, that was all              prepared   answer, to those that are kept, too
     consuming  the consumer failed                 closing    answer with the error; CloseStream
+    consuming  CANCEL, before the consumer saw it  open       END follows
     prepared   ROUND                               prepared   acknowledged, not consumed
     open, prepared  END ok, nothing is missing     closing    CloseStream OK
     any        END with another code               closing    CloseStream, after the consumer has returned
@@ -173,6 +174,13 @@ class PushReceiver:
         enough: list[Command] = [Answer(call, Outcome(OK, headers={"go": 0})) for call in self._kept.values()]
         self._kept.clear()
         return [answer, *enough, *self._do_pending()]
+
+    def withdrawn(self, now: float) -> list[Command]:
+        """The owner has taken the round back before the consumer saw it: its END, which says why, is on its way."""
+        self._consuming = None
+        self._heard = now
+        self.state = StreamState.OPEN
+        return self._do_pending()
 
     def end(self, call: Call, now: float) -> list[Command]:
         """The owner says that it is over, and how."""
