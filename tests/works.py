@@ -329,11 +329,14 @@ class Works:
         assert command.call.revoked or data == push.chunks[index]
         assert command.call.headers["h"] == {"n": index}
         stream.busy = True
-        failed = command.call.revoked or self._fails(self.faults.consume)
+        taken_back = command.call.revoked
+        failed = self._fails(self.faults.consume)
         outcome = Outcome(FAILED, "the consumer raised") if failed else Outcome(OK, headers={"got": index})
 
         def consumed(transfers: Transfers) -> list[Command]:
             stream.busy = False
+            if taken_back:
+                return transfers.to_stream(command.key, lambda s: s.withdrawn(self._net.now))
             if not failed:
                 stream.consumed.append(data)
                 stream.has_all = len(stream.consumed) == push.enough(host.fqcn)

@@ -26,15 +26,19 @@ from tests.system.federation import LONG, QUICK, until
 from tests.system.transfer_ends import LOST, files_below, make_file
 from zmqfl.config import KIB, MIB, CellConfig
 from zmqfl.protocol.pull_receiver import MOST_WINDOW
+from zmqfl.transport.outbox import SHARES
 
 pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("nft", "tc")]
 
 SETUP = ("tests.net.transfer_site:moves",)
 PATIENT = replace(QUICK, dead_after=20.0)
 """No fault of the quick tests lasts that long."""
+BRIEF = replace(QUICK, heartbeat=0.5)
+"""It gives up after 1.5 seconds. The kernel's clock for that begins anew with all that is sent before its first repeat:
+beats are further apart than a few round trips, as they are in real life."""
 SOAK = 400.0
 """Seconds that the longest test may wait for one thing."""
-SLOW = 16_000_000
+SLOW = 32_000_000
 """Bits per second at which a transfer lasts long enough for a fault to hit it."""
 CHUNK = 128 * KIB
 SIZE = 4 * MIB
@@ -233,26 +237,26 @@ def test_a_link_that_is_broken_for_two_seconds_fails_nothing(plant: Callable[...
     tree.close_books()
 
 
+@pytest.mark.parametrize("how", ["cut", *(pytest.param(how, marks=pytest.mark.soak) for how in ("up", "down"))])
 def test_a_link_that_is_broken_for_longer_fails_all_and_works_again_when_healed(
-    plant: Callable[..., Tree], tmp_path: Path
+    plant: Callable[..., Tree], tmp_path: Path, how: str
 ) -> None:
-    tree = plant(QUICK)
-    for how in FAULTS:
-        works = both_ways(tree, tmp_path, timeout=6.0)
-        break_link(tree, how)
-        failed = [work.check_lost() for work in works]
-        tree.lab.clear()
-        tree.site.wait_connected()
-        tree.relay.wait_link(tree.site.fqcn, "up")
-        again = [Work(tmp_path, tree.server, tree.site), Work(tmp_path, tree.site, tree.server)]
-        for work, before in zip(works, failed, strict=True):
-            pulled = work.pull_again().result(30.0)
-            work.check_pulled(pulled)
-            assert before["done"] > 0
-            assert before["fetched"] + pulled["fetched"] < work.size + work.window
-        for work in again:
-            work.check_well()
-    tree.close_books("assembling")  # messages that are half there are forgotten after a silence of a minute
+    tree = plant(BRIEF)
+    works = both_ways(tree, tmp_path, timeout=9.0)
+    break_link(tree, how)
+    failed = [work.check_lost() for work in works]
+    tree.lab.clear()
+    tree.site.wait_connected()
+    tree.relay.wait_link(tree.site.fqcn, "up")
+    again = [Work(tmp_path, tree.server, tree.site), Work(tmp_path, tree.site, tree.server)]
+    for work, before in zip(works, failed, strict=True):
+        pulled = work.pull_again().result(30.0)
+        work.check_pulled(pulled)
+        assert before["done"] > 0
+        assert before["fetched"] + pulled["fetched"] < work.size + work.window
+    for work in again:
+        work.check_well()
+    tree.close_books("assembling")  # messages that are half there are forgotten after minutes of silence
 
 
 @pytest.mark.soak
@@ -308,8 +312,8 @@ def test_a_partition_between_relays_that_heals_fails_nothing(
         work.wait_moving()
     hosts.partition(1, 3)
     relays[1].wait_link("server", "suspected")
-    Work(tmp_path, server, sites[0]).check_well()  # each side goes on within itself
-    Work(tmp_path, sites[1], relays[1]).check_well()
+    for source, sink in ((server, sites[0]), (sites[1], relays[1])):  # each side goes on within itself
+        Work(tmp_path, source, sink, size=MIB, request=MIB).check_well()
     assert not any(future.done() for work in works for future in work.all)
     hosts.clear()
     for work in works:
@@ -407,10 +411,10 @@ def ask_all_the_while(server: HostCell, sites: list[HostCell], works: list[Futur
 
 def check_never_broken(federation: LabFederation) -> None:
     """No connection was lost, and nothing sent twice for want of patience."""
+    names = ("resent", "flows_lost", "flows_renumbered", "flows_dropped", "lost_connections", "unbound")
     for cell in federation.cells:
         counters = cell.ask("books")["counters"]
-        for name in ("resent", "flows_lost", "flows_renumbered", "flows_dropped", "lost_connections", "unbound"):
-            assert counters.get(name, 0) == 0, (cell.fqcn, name, counters)
+        assert {name: counters[name] for name in names if counters.get(name)} == {}, cell.fqcn
 
 
 # ----------------------------------------------------------------------------------------------------- who stands still
@@ -421,7 +425,7 @@ def test_hosts_that_stand_still_hold_up_nobody_else(plant: Callable[..., Tree], 
     stopped, cut, other = tree.sites
     held = []
     for site in (stopped, cut):
-        tree.lab.rate(site.host, 4 * SLOW)
+        tree.lab.rate(site.host, 2 * SLOW)
         held.append(Work(tmp_path, tree.server, site, size=12 * MIB, request=12 * MIB, chunk=MIB))
     for work in held:
         work.wait_moving()
@@ -431,8 +435,8 @@ def test_hosts_that_stand_still_hold_up_nobody_else(plant: Callable[..., Tree], 
         Work(tmp_path, tree.server, other, chunk=MIB).check_well()
         Work(tmp_path, other, tree.server, chunk=MIB).check_well()
     assert not any(future.done() for work in held for future in work.all)
-    for cell in (tree.server, tree.relay, other):
-        assert cell.ask("books")["counters"].get("budget_full", 0) == 0
+    # Each of the two has at most its share of what the relay may hold; the rest is for all others.
+    assert tree.relay.ask("books")["queued_peak"] <= 3 * PATIENT.send_budget // SHARES
     stopped.signal(signal.SIGCONT)
     tree.lab.clear()
     for work in held:

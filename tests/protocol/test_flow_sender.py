@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from zmqfl.config import KIB
+from zmqfl.protocol import flow_sender as module
 from zmqfl.protocol.commands import FlowFate, Post
 from zmqfl.protocol.flow_sender import TRIES, FlowSender
 from zmqfl.protocol.pace import FIRST_DELAY, SMALLEST, Pace
@@ -246,22 +247,27 @@ def test_the_link_is_up__on_at_once_from_what_it_has() -> None:
     assert sending.offsets(AT + 0.1) == [10, 20, 30]
 
 
-def test_silence__back_one_segment_at_a_time_and_twice_the_patience() -> None:
+def test_silence__back_a_taste_at_a_time_and_twice_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TASTE", 4)
     sending = Sending("b")
-    sending.paces["b"].window = sending.window = 2 * SMALLEST
-    assert sending.next() is not None
-    assert sending.flow.deadline == AT + PATIENCE
-    now = AT + PATIENCE
+    sending.paces["b"].delay = 1.0
+    assert sending.offsets() == [0, 10, 20]
+    patience = 2 * BEAT + 2.0
+    assert sending.flow.deadline == AT + patience
+    now = AT + patience
     assert sending.flow.handle_timeout(now - 0.01) == []
     assert sending.flow.handle_timeout(now) == []
     assert sending.paces["b"].window == SMALLEST
-    assert sending.flow.ways["b"].next == 0
-    sending.next(now)
-    assert sending.flow.deadline == now + 2 * PATIENCE
+    assert sending.offsets(now) == [0]
+    assert sending.flow.ways["b"].next == 4
+    assert sending.flow.deadline == now + 2 * patience
+    sending.told(4, now=now)
+    assert sending.offsets(now) == [4, 14, 24]  # it was heard of: segments are as long as before
 
 
-def test_it_is_never_more_patient_than_for_six_tries_in_all() -> None:
+def test_it_is_never_more_patient_than_for_twenty_tries_in_all() -> None:
     sending = Sending("b")
+    sending.paces["b"].delay = 1.0
     now = AT
     for _ in range(4):
         sending.next(now)

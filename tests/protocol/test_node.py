@@ -23,12 +23,14 @@ from zmqfl.protocol.commands import (
     Outcome,
     PeerChanged,
     PeerState,
+    PushEnded,
     Redial,
     Revoke,
     Send,
 )
 from zmqfl.protocol.fence import CLOCK_ERROR, MAX_TOKEN
 from zmqfl.protocol.node import Node
+from zmqfl.protocol.push_sender import PushSender
 from zmqfl.protocol.uplink import up
 from zmqfl.wire.codec import decode_header, encode_header
 from zmqfl.wire.messages import (
@@ -929,3 +931,38 @@ def test_a_segment_that_the_send_budget_cannot_take_goes_on_from_there_after_a_b
     assert pump(cell) == []
     cell.handle_timeout(AT + 1)
     assert [segment.offset for segment in pump(cell)] == [1000, 2000]
+
+
+# -- the requests of its own machines ----------------------------------------------------------------------------------
+
+
+def pushing(cell: Node, *targets: str) -> tuple[PushSender, list[Command]]:
+    push = PushSender(
+        cell.next_id(), targets, "c", "t", (0, ()), window=1, looks_ahead=False, judges=True, chunk_timeout=10.0
+    )
+    return push, cell.transfer(lambda transfers: transfers.push(push, AT), AT)
+
+
+def test_a_machine_hears_of_all_targets_that_are_lost_together__and_no_user_does() -> None:
+    cell = node()
+    bind(cell, name="relay-a")
+    pushing(cell, "relay-a.site-1", "relay-a.site-2")
+    commands = cell.child_exited("relay-a", AT)
+    [ended] = [command for command in commands if isinstance(command, PushEnded)]
+    assert (ended.code, ended.culprit) == (CellReturnCode.COMM_ERROR, "relay-a.site-1")
+    assert not [command for command in commands if isinstance(command, Finish)]
+    assert (cell._asks, cell.transfers.pushes, cell.requester.open) == ({}, {}, 0)
+
+
+def test_a_machine_hears_of_all_targets_when_the_send_budget_is_full() -> None:
+    cell, _ = root(config=replace(CONFIG, send_budget=1000, segment=1000, control_limit=100))
+    cell.request(cell.next_id(), ["site-1"], "c", "t", 0, {}, (bytes(1000),), 10.0, AT)
+    push = PushSender(
+        cell.next_id(), ("site-1", "site-2"), "c", "t", (0, (b"x",)),
+        window=1, looks_ahead=False, judges=True, chunk_timeout=10.0,
+    )  # fmt: skip
+    commands = cell.transfer(lambda transfers: transfers.push(push, AT), AT)
+    assert not [command for command in commands if isinstance(command, Finish)]
+    assert push.codes["site-1"].code is CellReturnCode.SERVICE_UNAVAILABLE
+    cell.child_exited("site-1", AT)
+    assert cell._asks == {}

@@ -255,10 +255,12 @@ def test_a_whole_window_that_fails_at_once_is_one_failure() -> None:
 
 def test_a_chunk_in_between__the_count_begins_anew() -> None:
     pull, now = fetching(1000), AT
-    for index in range(20):
+    for _ in range(20):
+        index = next(iter(pull._asked))
         pull.answered(index, "o", Outcome(BUSY), now)
         now += PAUSE
         pull.handle_timeout(now)
+        index = next(iter(pull._asked))
         pull.answered(index, "o", chunk(), now)
         pull.written(index, "ok", "", now)
     assert pull.state is PullState.FETCHING
@@ -370,7 +372,8 @@ def test_what_comes_late_does_not_count() -> None:
     pull.committed("path", "", AT)
     pull.answered("done", "o", FINE, AT)
     for commands in (
-        pull.answered("open", "o", grid(), AT), pull.answered(0, "o", chunk(), AT), pull.answered("done", "o", FINE, AT),
+        pull.answered("open", "o", grid(), AT), pull.answered(0, "o", chunk(), AT),
+        pull.answered("done", "o", FINE, AT),
         pull.prepared(set(), "", AT), pull.written(0, "ok", "", AT), pull.committed("x", "", AT), pull.abandoned(),
     ):  # fmt: skip
         assert commands == []

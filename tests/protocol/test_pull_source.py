@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -94,10 +95,9 @@ def test_the_command_line_of_a_receiver_may_have_it_too() -> None:
 def test_get__waits_for_room_in_the_lane__then_read() -> None:
     source, request = fresh(), get(4)
     assert source.receive(request, AT) == []
-    assert source.waiting
     assert reads(source, free=("b",)) == []
+    assert source.waiting
     assert reads(source) == [read(request)]
-    assert not source.waiting
     assert source.read(request, "R1", 4, chunk(), AT) == [Answer(request, chunk())]
 
 
@@ -244,7 +244,8 @@ def test_too_many_gets_at_once() -> None:
 
 def test_what_a_receiver_waits_for_is_a_list_of_numbers() -> None:
     source = fresh()
-    for waits_for in (None, "0", [None, "0", {}, 1.0], 7):
+    anything: tuple[Any, ...] = (None, "0", [None, "0", {}, 1.0], 7)
+    for waits_for in anything:
         have = call("have", w=waits_for)
         assert source.receive(have, AT) == [Answer(have, FINE)]
 
@@ -297,25 +298,25 @@ def test_nothing_for_timeout_seconds__expired_once() -> None:
     assert source.deadline == AT + 60
     assert source.handle_timeout(AT + 59) == []
     assert source.handle_timeout(AT + 60) == [Expired("T1")]
-    assert source.deadline is None
+    assert not source.deadline
     assert source.handle_timeout(AT + 61) == []
     assert not source.end("T1")
     assert not source.add("T1", "R2", 1, 1, "F", "n", None, AT)
 
 
 def test_whatever_a_receiver_does_is_activity() -> None:
-    source, now = fresh(timeout=60.0), AT
-    request = get(0)
-    for act in (
-        lambda: source.receive(call("open"), now),
-        lambda: source.receive(request, now),
-        lambda: source.read(request, "R1", 0, chunk(), now),
-        lambda: source.receive(call("have", w=[]), now),
-        lambda: source.moved("a", 1, now),
-        lambda: source.receive(call("done", s="success"), now),
-    ):
+    source, request, now = fresh(timeout=60.0), get(0), AT
+    acts: tuple[Callable[[float], object], ...] = (
+        lambda now: source.receive(call("open"), now),
+        lambda now: source.receive(request, now),
+        lambda now: source.read(request, "R1", 0, chunk(), now),
+        lambda now: source.receive(call("have", w=[]), now),
+        lambda now: source.moved("a", 1, now),
+        lambda now: source.receive(call("done", s="success"), now),
+    )
+    for act in acts:
         now += 50
-        act()
+        act(now)
         source.handle_timeout(now + 50)
     assert source.handle_timeout(now + 60) == [Expired("T1")]
 

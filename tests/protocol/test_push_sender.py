@@ -241,7 +241,7 @@ def test_nothing_more_is_produced__last_to_all__then_end() -> None:
     assert push.state is PushState.PREPARING
     assert push.answered("last", "b", FINE, AT) == []
     assert push.answered("last", "a", FINE, AT) == [end(push, rc="ok", n=1)]
-    assert push.state is PushState.COMMITTING
+    assert repr(push).startswith("<PushSender 7 committing")
 
 
 def test_last_goes_to_those_that_do_not_know_it() -> None:

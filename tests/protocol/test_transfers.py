@@ -65,7 +65,8 @@ def answer(transfers: Transfers, request: Call) -> Outcome:
 
 
 def state(transfers: Transfers) -> str:
-    return str(answer(transfers, call(STATE, origin="b", **{"from": "o", "n": 9})).headers["s"])
+    asked: dict[str, Any] = {"from": "o", "n": 9}
+    return str(answer(transfers, call(STATE, origin="b", **asked)).headers["s"])
 
 
 def pushing(transfers: Transfers, *targets: str) -> PushSender:

@@ -100,13 +100,13 @@ def settle(net: Payloads) -> None:
 def trouble(net: Payloads, *, twins: bool = False) -> None:
     """One thing that may happen."""
     chance = net.random
-    living = [host.fqcn for host in net.processes] or [net.restart("server").fqcn]
+    living = list(net.processes) or [net.restart("server")]  # not by name: of two starts the newer may be dead
     match chance.randrange(19):
         case 0:
             net.cut(chance.choice(living))
         case 1 | 2:
-            for name in living:
-                net.heal(name)
+            for host in living:
+                net.heal(host)
         case 3:
             net.restart(chance.choice(EVERYBODY))
         case 4:
@@ -120,10 +120,10 @@ def trouble(net: Payloads, *, twins: bool = False) -> None:
         case 7:
             net.thaw(chance.choice(living))
         case 8:
-            name = chance.choice(living)
-            mine = [key for key in net.asked if key[:2] == (name, net.hosts[name].node.instance)]
+            host = chance.choice(living)
+            mine = [key for key in net.asked if key[:2] == (host.fqcn, host.node.instance)]
             if mine:
-                net.cancel(name, chance.choice(mine)[2])
+                net.cancel(host, chance.choice(mine)[2])
         case 9 if len(net.processes) < 2 * len(EVERYBODY) and twins:
             net.twin(chance.choice(TREE))
         case 10:

@@ -93,13 +93,14 @@ def test_storm(seed: int) -> None:
         settle(net)
 
 
-@pytest.mark.parametrize("chunk", [10, 3000])
-def test_a_breeze_hurts_nobody(seed: int, chunk: int) -> None:
+def test_a_breeze_hurts_nobody(seed: int) -> None:
+    chunk = (10, 3000)[seed % 2]
     net = Net(seed, config=SMALL, weather=BREEZE).form(*TREE)
     some_time(net)
     names = [*TREE, "server"]
     offers = [net.offer(name, content(chunk * net.random.randint(0, 20)), chunk) for name in names[:3]]
-    pulls = [net.pull(name, offer) for name in names for offer in offers]
+    # A flow whose last segment was overtaken waits for seconds until it goes out again.
+    pulls = [net.pull(name, offer, timeout=30.0) for name in names for offer in offers]
     net.run_until(net.works.is_quiet, 300)
     assert {pull.code for pull in pulls} == {OK}
     for offer in offers:
@@ -173,8 +174,8 @@ def test_pull_D07_a_resumed_pull_fetches_less_than_a_window_again(seed: int) -> 
     settle(net)
 
 
-def test_pull_D08_damaged_chunks_are_asked_for_again(seed: int) -> None:
-    net = Net(seed, weather=BREEZE).form(*TREE)
+def test_pull_D08_damaged_chunks_are_asked_for_again() -> None:
+    net = Net(weather=BREEZE).form(*TREE)
     net.works.faults = Faults(damage=0.1)
     offer = net.offer("server", content(500))
     pull = net.pull("relay-a.site-1", offer)
@@ -212,9 +213,9 @@ def test_to_itself() -> None:
     settle(net)
 
 
-def test_pull_D03_a_slow_receiver_is_active(seed: int) -> None:
+def test_pull_D03_a_slow_receiver_is_active() -> None:
     """One chunk, a flow of many segments, takes far longer than the offer lives without activity."""
-    net = Net(seed, config=SMALL).form(*TREE)
+    net = Net(config=SMALL).form(*TREE)
     net.limit("relay-a.site-1", rate=2000.0)
     offer = net.offer("server", content(40_000), 40_000, timeout=8.0)
     pull = net.pull("relay-a.site-1", offer)
@@ -247,12 +248,13 @@ def test_pull_D05_pulled_again_it_is_whole_again() -> None:
     settle(net)
 
 
-def test_pull_D06_a_source_that_changes_ends_it_everywhere(seed: int) -> None:
-    net = Net(seed).form(*TREE)
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.1, 0.2, 0.3])
+def test_pull_D06_a_source_that_changes_ends_it_everywhere(moment: float) -> None:
+    net = Net().form(*TREE)
     some_time(net)
     offer = net.offer("server", content(2000))
     pulls = [net.pull(name, offer) for name in ("site-4", "relay-a.site-1")]
-    net.run(net.random.uniform(0.05, 0.3))
+    net.run(moment)
     offer.changed = True
     began = net.now
     net.run_until(lambda: all(pull.ended is not None for pull in pulls))
@@ -276,12 +278,13 @@ def test_pull_D10_nobody_knows_the_reference_or_the_owner() -> None:
     settle(net)
 
 
-def test_pull_D11_an_offer_that_is_withdrawn(seed: int) -> None:
-    net = Net(seed).form(*TREE)
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.1, 0.2, 0.5])
+def test_pull_D11_an_offer_that_is_withdrawn(moment: float) -> None:
+    net = Net().form(*TREE)
     some_time(net)
     offer = net.offer("server", content(1000))
     pull = net.pull("site-4", offer)
-    net.run(net.random.uniform(0.0, 0.5))
+    net.run(moment)
     net.works.withdraw(offer)
     later = net.pull("relay-a.site-1", offer)
     net.run(3)
@@ -320,8 +323,8 @@ def test_pulls_by_one_slow_connection_take_turns(monkeypatch: pytest.MonkeyPatch
     settle(net)
 
 
-@pytest.mark.parametrize("restarted", ["relay-a", "server"])
-def test_a_relay_restarts_while_pulls_run(seed: int, restarted: str) -> None:
+def test_a_relay_restarts_while_pulls_run(seed: int) -> None:
+    restarted = ("relay-a", "server")[seed % 2]
     net = Net(seed, weather=BREEZE).form(*TREE)
     some_time(net)
     offer = net.offer("relay-b.site-3", content(600))
@@ -390,8 +393,8 @@ def test_an_owner_that_is_silent_ends_it_in_time() -> None:
     settle(net)
 
 
-def test_a_file_server_that_refuses_what_it_has_no_worker_for(seed: int) -> None:
-    net = Net(seed).form(*TREE)
+def test_a_file_server_that_refuses_what_it_has_no_worker_for() -> None:
+    net = Net().form(*TREE)
     net.works.faults = Faults(read=1.0)
     pull = net.pull("site-4", net.offer("server", content(500)))
     net.run(2.0)

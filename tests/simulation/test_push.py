@@ -111,14 +111,13 @@ def test_a_breeze_hurts_nobody(seed: int) -> None:
     settle(net)
 
 
-@pytest.mark.parametrize("knows_end", [True, False])
-def test_the_owner_dies_between_two_ends(seed: int, knows_end: bool) -> None:
+def test_the_owner_dies_between_two_ends(seed: int) -> None:
     """At a random message of the commit; links of targets break at the same time, for longer than `dead_after`."""
     net = Net(seed, weather=BREEZE).form(*TREE)
     some_time(net)
     chance = net.random
     targets = chance.sample(["relay-a.site-1", "relay-a.site-2", "relay-b.site-3", "site-4", "relay-b"], 3)
-    push = net.push("server", targets, chunks(2), knows_end=knows_end)
+    push = net.push("server", targets, chunks(2), knows_end=chance.random() < 0.5)
     at = chance.choice((PushState.SENDING, PushState.COMMITTING, PushState.COMMITTING))
     net.run_until(lambda: push.sender.state is at or push.ended is not None)
     end = net.delivered + chance.randrange(20)
@@ -135,8 +134,8 @@ def test_the_owner_dies_between_two_ends(seed: int, knows_end: bool) -> None:
     settle(net)
 
 
-@pytest.mark.parametrize("who", ["server", "relay-a", "relay-a.site-1"])
-def test_the_owner__a_relay_or_a_target_restarts_at_any_moment(seed: int, who: str) -> None:
+def test_the_owner__a_relay_or_a_target_restarts_at_any_moment(seed: int) -> None:
+    who = ("server", "relay-a", "relay-a.site-1")[seed % 3]
     net = Net(seed, weather=BREEZE).form(*TREE)
     some_time(net)
     push = net.push("server", ["relay-a.site-1", "site-4"], chunks(6), window=net.random.choice((1, 3)))
@@ -158,8 +157,8 @@ def test_the_owner__a_relay_or_a_target_restarts_at_any_moment(seed: int, who: s
         assert only(push) in ((OK, ""), (push.ended.code, "relay-a.site-1"))  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("state", [*PushState])
-def test_cancel_in_each_state(seed: int, state: PushState) -> None:
+def test_cancel_in_each_state(seed: int) -> None:
+    state = list(PushState)[seed % len(PushState)]
     net = Net(seed, weather=BREEZE).form(*TREE)
     some_time(net)
     net.works.faults = Faults(consume=0.1 if state is PushState.ABORTING else 0.0)
@@ -178,8 +177,8 @@ def test_cancel_in_each_state(seed: int, state: PushState) -> None:
     settle(net)
 
 
-@pytest.mark.parametrize("who", ["server", "relay-a", "relay-a.site-1"])
-def test_a_cell_stops_in_the_middle(seed: int, who: str) -> None:
+def test_a_cell_stops_in_the_middle(seed: int) -> None:
+    who = ("server", "relay-a", "relay-a.site-1")[seed % 3]
     net = Net(seed).form(*TREE)
     some_time(net)
     push = net.push("server", ["relay-a.site-1", "site-4"], chunks(6))
@@ -192,8 +191,8 @@ def test_a_cell_stops_in_the_middle(seed: int, who: str) -> None:
     settle(net)
 
 
-@pytest.mark.parametrize("size", [20, 3000])
-def test_a_window_of_rounds_with_reordering(seed: int, size: int) -> None:
+def test_a_window_of_rounds_with_reordering(seed: int) -> None:
+    size = (20, 3000)[seed % 2]
     mess = replace(BREEZE, reorder=0.5 if size < SMALL.segment else 0.1)  # a flow goes back to each gap
     net = Net(seed, config=SMALL, weather=mess).form(*TREE)
     some_time(net)
@@ -232,8 +231,8 @@ def test_push_P06_three_receivers_all_ok_with_their_replies() -> None:
     assert push.settled[4]["site-4"].bodies == (b"end",)
 
 
-def test_push_P07_one_raises_in_chunk_2__no_receiver_keeps_it(seed: int) -> None:
-    net = Net(seed).form(*TREE)
+def test_push_P07_one_raises_in_chunk_2__no_receiver_keeps_it() -> None:
+    net = Net().form(*TREE)
     targets = ["relay-a.site-1", "relay-b", "site-4"]
     push = net.push("server", targets, chunks(5))
     net.run_until(lambda: any(len(stream.consumed) == 2 for stream in push.streams.values()))
@@ -284,11 +283,12 @@ def test_push_P09_a_slow_receiver_holds_up_the_others_by_the_window(window: int)
     settle(net)
 
 
-def test_push_P11_the_owner_is_killed(seed: int) -> None:
-    net = Net(seed).form(*TREE)
+@pytest.mark.parametrize("moment", [0.2, 0.5, 1.0, 2.0])
+def test_push_P11_the_owner_is_killed(moment: float) -> None:
+    net = Net().form(*TREE)
     net.works.time = lambda host, command: 0.1
     push = net.push("relay-b.site-3", ["relay-a.site-1", "site-4"], chunks(20), timeout=6.0)
-    net.run(net.random.uniform(0.3, 2.0))
+    net.run(moment)
     net.crash("relay-b.site-3")
     net.run(12.0 + CONFIG.dead_after)
     assert {stream.ended is not None for stream in push.streams.values()} <= {True}
@@ -318,8 +318,8 @@ def test_push_P15_a_target_that_is_not_ready_yet(in_time: bool) -> None:
     settle(net)
 
 
-def test_push_P18_the_producer_ends_it(seed: int) -> None:
-    net = Net(seed, weather=BREEZE).form(*TREE)
+def test_push_P18_the_producer_ends_it() -> None:
+    net = Net(weather=BREEZE).form(*TREE)
     push = net.push("server", ["relay-a.site-1", "site-4"], chunks(4), knows_end=False, looks_ahead=False)
     settle(net)
     assert push.code is OK

@@ -38,8 +38,10 @@ from zmqfl.wire.messages import Buffer, Fire, Flag, FlowState, Request, Segment,
 
 SLOWEST = 32 * 1024
 """Bytes per second: what may still be under way at this rate is not sent again."""
-TRIES = 6
+TRIES = 20
 """How often at least it is sent again before a target is lost, however patient the sender has become."""
+TASTE = 1024
+"""Bytes that go again after a silence: enough to learn what the target has, and too few to fill a queue."""
 
 _FATES: Final[dict[int, FlowFate]] = {
     FlowState.COMPLETE: FlowFate.DELIVERED,
@@ -118,7 +120,7 @@ class FlowSender:
             return None
         offset = min(self.ways[name].next for name in ready)  # who lags gets on first, and then shares again
         names = tuple(name for name in ready if self.ways[name].next == offset)
-        size = min(min(self.ways[name].pace.segment for name in names), self.total - offset)
+        size = min(min(self._length(self.ways[name]) for name in names), self.total - offset)
         for name in names:
             way = self.ways[name]
             if way.furthest <= way.acked:  # all was acknowledged: it has waited for its turn, and not for the target
@@ -224,7 +226,10 @@ class FlowSender:
         if way.held or way.next >= self.total:
             return False
         size = min(way.pace.segment, self.total - way.next)
-        return way.under_way == 0 or way.under_way + size <= min(share, way.pace.window)
+        return way.under_way == 0 or (not way.backoffs and way.under_way + size <= min(share, way.pace.window))
+
+    def _length(self, way: Way) -> int:
+        return min(way.pace.segment, TASTE) if way.backoffs else way.pace.segment
 
     def _advance(self, way: Way, received: int, now: float) -> None:
         size, way.acked = received - way.acked, received
