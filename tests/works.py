@@ -487,7 +487,7 @@ class Works:
     def is_quiet(self) -> bool:
         """Whether nothing of any transfer goes on at any process that lives."""
         return all(
-            not (t.pushes or t.pulls or t.streams or t.source.waiting or host.node._asks)
+            not (t.pushes or t.pulls or t.streams or t.source.waiting or len(host.node.asks))
             for host in self._net.processes
             for t in (host.node.transfers,)
         )

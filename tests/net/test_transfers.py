@@ -222,9 +222,12 @@ def break_link(tree: Tree, how: str) -> None:
 FAULTS = ("cut", "up", "down")
 
 
-def test_a_link_that_is_broken_for_two_seconds_fails_nothing(plant: Callable[..., Tree], tmp_path: Path) -> None:
+@pytest.mark.parametrize("faults", [("cut", "down"), pytest.param(("up", "down", "cut"), marks=pytest.mark.soak)])
+def test_a_link_that_is_broken_for_two_seconds_fails_nothing(
+    plant: Callable[..., Tree], tmp_path: Path, faults: tuple[str, ...]
+) -> None:
     tree = plant(PATIENT)
-    for how in FAULTS:
+    for how in faults:
         works = both_ways(tree, tmp_path)
         break_link(tree, how)
         begin = time.monotonic()

@@ -951,7 +951,7 @@ def test_a_machine_hears_of_all_targets_that_are_lost_together__and_no_user_does
     [ended] = [command for command in commands if isinstance(command, PushEnded)]
     assert (ended.code, ended.culprit) == (CellReturnCode.COMM_ERROR, "relay-a.site-1")
     assert not [command for command in commands if isinstance(command, Finish)]
-    assert (cell._asks, cell.transfers.pushes, cell.requester.open) == ({}, {}, 0)
+    assert (len(cell.asks), cell.transfers.pushes, cell.requester.open) == (0, {}, 0)
 
 
 def test_a_machine_hears_of_all_targets_when_the_send_budget_is_full() -> None:
@@ -965,4 +965,4 @@ def test_a_machine_hears_of_all_targets_when_the_send_budget_is_full() -> None:
     assert not [command for command in commands if isinstance(command, Finish)]
     assert push.codes["site-1"].code is CellReturnCode.SERVICE_UNAVAILABLE
     cell.child_exited("site-1", AT)
-    assert cell._asks == {}
+    assert len(cell.asks) == 0

@@ -240,8 +240,10 @@ def test_none__probe_while_the_reply_flows__on_its_way() -> None:
     responder = Responder(CONFIG, lambda: ME, lambda: BORN, lambda *key: key in flowing)
     responder.reply(invoked(request(responder, flags=Flag.REPEATABLE)), GOOD, AT)
     assert probe(responder, 1) == [probed((1, Fate.DONE, 0))]
+    request(responder, 2, done_below=2)  # though it might be forgotten by now
+    assert probe(responder, 1) == [probed((1, Fate.DONE, 0))]
     flowing.clear()
-    assert probe(responder, 1) == [probed((1, Fate.NEVER, 0))]
+    assert probe(responder, 1) == [probed((1, Fate.FORGOTTEN, 0))]
 
 
 def test_done__done_below_has_passed_it__none() -> None:

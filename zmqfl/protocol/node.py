@@ -26,12 +26,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode, DecodeError
 from zmqfl.protocol.acceptor import Acceptor, is_greeting
+from zmqfl.protocol.asks import Asks
 from zmqfl.protocol.commands import (
     Answer,
     Ask,
@@ -133,7 +134,7 @@ class Node:
             lambda reply: reply.to_instance == instance and self.requester.is_waiting(reply.id, reply.origin),
         )  # fmt: skip
         self.transfers = Transfers(fqcn, instance, config)
-        self._asks: dict[int, _Asked] = {}
+        self.asks = Asks(self.requester)
         self._own_fence = 0 if has_parent else self.fences.issue(fqcn, wall_ms)
         self._machines: tuple[_Timed, ...] = (
             self.acceptor, self.requester, self.responder, self.flows, self.assembly, self.transfers
@@ -495,12 +496,12 @@ class Node:
                 case Invoke() if command.call.channel.startswith(INTERNAL):
                     out += self._obey(self.transfers.receive(command.call, now), now)
                 case Ask():
-                    out += self._ask(command, now)
+                    out += self._obey(self.asks.ask(self.next_id(), command, now), now)
                 case Unask():
-                    out += self._unask(command, now)
+                    out += self._obey(self.asks.unask(command), now)
                 case Answer():
                     out += self._obey(self.responder.reply(command.call, command.outcome, now), now)
-                case Finish() if command.id in self._asks:
+                case Finish() if command.id in self.asks:
                     out += self._answered(command, now)
                 case PeerChanged():
                     out.append(command)
@@ -529,9 +530,8 @@ class Node:
                 self.requester.flow_moved(moved.message.id, moved.peer, now)
             case Reply() if moved.peer == moved.message.origin:
                 self.requester.flow_moved(moved.message.id, moved.peer, now)
-                asked = self._asks.get(moved.message.id)
-                if asked is not None and isinstance(asked.ask.owner, PullReceiver):
-                    asked.ask.owner.moved(now)
+                if isinstance(owner := self.asks.owner_of(moved.message.id), PullReceiver):
+                    owner.moved(now)
             case Reply() as reply:
                 self.transfers.source.moved(moved.peer, reply.to_instance, now)
 
@@ -545,36 +545,10 @@ class Node:
                 return self._obey(self.responder.flow_ended(reply, ended.target, ended.fate, ended.text), now)
         return []
 
-    def _ask(self, ask: Ask, now: float) -> list[Command]:
-        """A request of one of this node's own machines."""
-        id = self.next_id()
-        self._asks[id] = _Asked(ask, set(ask.targets))
-        return self._obey(
-            self.requester.request(
-                id, ask.targets, ask.channel, ask.topic, ask.codec, ask.headers, ask.bodies, ask.timeout, None, "",
-                now, ask.repeatable,
-            ),
-            now,
-        )  # fmt: skip
-
-    def _unask(self, unask: Unask, now: float) -> list[Command]:
-        commands: list[Command] = []
-        for id, asked in [item for item in self._asks.items() if item[1].ask.owner is unask.owner]:
-            asked.muted = True
-            asked.targets -= {name for name in asked.targets if self.requester.is_waiting(id, name)}
-            if not asked.targets:  # else it has just ended at these, and their Finish is yet to come
-                del self._asks[id]
-            commands += self._obey(self.requester.cancel(id), now)
-        return commands
-
     def _answered(self, finish: Finish, now: float) -> list[Command]:
-        asked = self._asks[finish.id]
-        asked.targets.discard(finish.target)
-        if not asked.targets:
-            del self._asks[finish.id]
-        if asked.muted:
+        """A request of one of this node's own machines has ended at one target."""
+        if (ask := self.asks.finish(finish)) is None:
             return []
-        ask = asked.ask
         return self._obey(self.transfers.answered(ask.owner, ask.tag, finish.target, finish.outcome, now), now)
 
     def _peer_changed(self, change: PeerChanged, now: float) -> list[Command]:
@@ -630,16 +604,6 @@ class Node:
     def __repr__(self) -> str:
         links = ", ".join(f"{link.fqcn} {link.state}" for link in self.neighbours.links()) or "no links"
         return f"<Node {self.fqcn} [{links} | {self.requester.open} open, {self.responder.running} running]>"
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A request of a machine, and the targets of which no Finish has come."""
-
-    ask: Ask
-    targets: set[str]
-    muted: bool = False
-    """The machine waits no longer."""
 
 
 class _Timed(Protocol):

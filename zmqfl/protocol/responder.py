@@ -170,7 +170,7 @@ class Responder:
         for id in dict.fromkeys(probe.ids[:MAX_PROBED]):
             entry = caller.entries.get(id) if caller else None
             fate, since = self._fate(caller, id, entry, now)
-            if fate is Fate.NEVER and self._is_flowing(id, probe.instance, probe.origin):
+            if entry is None and self._is_flowing(id, probe.instance, probe.origin):
                 fate = Fate.DONE  # it may run again, so nothing is remembered; but its reply is on its way
             fates.append([id, fate, round(since * 1000)])
             if entry is not None:
