@@ -353,7 +353,7 @@ def test_one_still_hears_the_owner__asked_again_however_long() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "limit"), [(Outcome(COMM), IN_DOUBT), (said("unknown"), 5.0), (said("?"), IN_DOUBT)]
+    ("answer", "limit"), [(Outcome(COMM), IN_DOUBT * 5.0), (said("unknown"), 5.0), (said("?"), IN_DOUBT * 5.0)]
 )
 def test_one_cannot_be_asked_or_has_restarted__asked_again_for_a_while(answer: Outcome, limit: float) -> None:
     stream, now = frozen("b"), AT

@@ -26,7 +26,7 @@ no END ok counts any more, and it asks the others.
     one other has committed                 it commits
     one has given up                        so does it
     one still hears the owner               asks again: that one will know
-    one cannot be asked                     asks again, for `IN_DOUBT` seconds: it may have committed
+    one cannot be asked                     asks again, for `IN_DOUBT` times `dead_after`: it may have committed
     one has restarted and knows nothing     asks again for `dead_after`: it may have told a third one
     all are frozen                          it gives up: nobody has heard END ok, and nobody listens to it any more
 
@@ -47,9 +47,10 @@ from zmqfl.protocol.push_sender import ALIVE, CHANNEL, MOST_AHEAD, STATE
 
 ASK_AGAIN = 1.0
 """Seconds between two questions to the other targets."""
-IN_DOUBT = 300.0
-"""Seconds that a frozen target waits for others that it cannot ask. If one of them comes back later, and has committed,
-the two differ: whoever never waits in vain cannot be always right."""
+IN_DOUBT = 3.0
+"""Times `dead_after` that a frozen target waits for others that it cannot ask: enough for a relay or root that a
+launcher starts again. If one of them comes back later, and has committed, the two differ: whoever never waits for ever
+cannot be always right."""
 OK = CellReturnCode.OK
 
 
@@ -210,7 +211,7 @@ class PushReceiver:
             return []
         if self.state is StreamState.PREPARED and self._others:
             self._frozen = True
-            self._doubt_ends = now + IN_DOUBT
+            self._doubt_ends = now + IN_DOUBT * self._dead_after
             return self._ask_others()
         self._pending = self._pending or (CellReturnCode.COMM_ERROR, reason, self.key[0])
         return self._do_pending()
