@@ -1,6 +1,7 @@
 """What holds for every test: it leaves nothing behind, and it says which seeds and tools it ran with.
 
-    seed            a test with this argument runs once per seed, `--seeds` times; its id names the seed
+    seed            a test with this argument runs once per seed, `--seeds` times; its id names the seed. In a module
+                    with SEEDS_SHARE = n only a n-th of them: its runs are long
     require(tool)   a fixture: skips the test where `tool` is missing, fails it where ZMQFL_REQUIRE lists the tool
     netns           a marker: the test requires network namespaces; `nft` and `tc` are tools that are tried in one
 
@@ -130,7 +131,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(metafunc.config.getoption("seeds")))
+        share = getattr(metafunc.module, "SEEDS_SHARE", 1)
+        metafunc.parametrize("seed", range(max(1, metafunc.config.getoption("seeds") // share)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -18,6 +18,8 @@ from zmqfl.protocol.pace import SILENCE
 from zmqfl.transport.outbox import SHARES
 from zmqfl.wire.messages import Buffer, Kind
 
+SEEDS_SHARE = 4
+
 OK, COMM_ERROR = CellReturnCode.OK, CellReturnCode.COMM_ERROR
 TREE = ("relay-a", "relay-b", "relay-a.site-1", "relay-a.site-2", "relay-b.site-3", "site-4")
 EVERYBODY = (*TREE, "server")

@@ -16,6 +16,8 @@ from zmqfl.protocol import pull_receiver, pull_source
 from zmqfl.protocol.commands import Command, Commit, Prepare, Read, Write
 from zmqfl.protocol.pull_receiver import MOST_WINDOW, PullState
 
+SEEDS_SHARE = 4
+
 OK, ABORT = CellReturnCode.OK, CellReturnCode.ABORT_RUN
 FAILED, INVALID = CellReturnCode.PROCESS_EXCEPTION, CellReturnCode.INVALID_REQUEST
 TREE = ("relay-a", "relay-b", "relay-a.site-1", "relay-a.site-2", "relay-b.site-3", "site-4")

@@ -15,6 +15,8 @@ from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import CloseStream, Command, Consume, OpenStream, Produce
 from zmqfl.protocol.push_sender import PushState
 
+SEEDS_SHARE = 4
+
 OK, ABORT = CellReturnCode.OK, CellReturnCode.ABORT_RUN
 FAILED, UNREACHABLE = CellReturnCode.PROCESS_EXCEPTION, CellReturnCode.TARGET_UNREACHABLE
 TREE = ("relay-a", "relay-b", "relay-a.site-1", "relay-a.site-2", "relay-b.site-3", "site-4")

@@ -8,7 +8,7 @@ Per target:
     open    SEGMENTED gap                        open    back to what it has (go-back-N), once per hole
     open    RETURN suspected                     held    back to what it has
     open    RETURN busy                          held    back to what came back; half the window
-    open    silence for longer than its patience open    back to what it has; one segment, twice the patience
+    open    silence for longer than its patience open    back to what it has; a taste, twice the patience
     held    a beat has passed, or the link is up open
     any     SEGMENTED complete                   ended   delivered
     any     SEGMENTED refused                    ended   refused
