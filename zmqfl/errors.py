@@ -243,8 +243,9 @@ class BlobError(ZmqflError):
         return f"{text}; {self.remedy}" if self.remedy else text
 
     def told(self) -> str:
-        """For other cells: the name of the file and the problem, but not in which folder of this machine it is."""
-        return f"{self.file.rpartition('/')[2]}: {self.problem}"
+        """The same for other cells: without the folder of this machine."""
+        text = f"{self.file.rpartition('/')[2]}: {self.problem}"
+        return f"{text}; {self.remedy}" if self.remedy else text
 
 
 def told(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from zmqfl.cell.handles import Handle
 from zmqfl.cell.progress import PushProgress, TransferProgress
 from zmqfl.cell.streams import Producer, PushReport, TargetReport
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import CellReturnCode, ClosedError, PayloadError, TransferError, told
+from zmqfl.errors import BlobError, CellReturnCode, ClosedError, PayloadError, TransferError, told
 from zmqfl.protocol.commands import Chunk, Command, Outcome, Produce, PushEnded, Settle
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.push_sender import PushSender
@@ -69,7 +69,8 @@ class PushHandle(Handle[PushReport]):
     def _failure(self) -> BaseException | None:
         if (error := super()._failure()) is not None or self._value is None or self._value.ok:
             return error
-        failure = TransferError(self._value.reason, code=self._value.code, culprit=self._value.culprit)
+        reason = str(self._cause) if isinstance(self._cause, BlobError) else self._value.reason
+        failure = TransferError(reason, code=self._value.code, culprit=self._value.culprit)
         failure.__cause__ = self._cause
         return failure
 
