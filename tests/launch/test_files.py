@@ -37,7 +37,7 @@ def test_a_folder_that_cannot_be_made_refuses_the_push(zmqfl: CommandLine, tmp_p
     (tmp_path / "w").write_text("no folder")
     up(zmqfl, tmp_path, "tests.launch.runs:tell_folder", f"    work: {tmp_path}/w\n")
     said = zmqfl("push", tmp_path / "fl.yaml", "--to", "site-1", status=1)
-    assert said == f"zmqfl: site-1: fl.yaml: inbox: its folder is no folder; name a folder\n"
+    assert said == "zmqfl: site-1: fl.yaml: inbox: its folder is no folder; name a folder\n"
     zmqfl("down")
 
 
