@@ -41,6 +41,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"drain": nan}, "drain: must be a number above 0, not nan"),
     ({"drain": inf}, "drain: must be a number above 0, not inf"),
     ({"segment": 1.5}, "segment: must be a whole number, not 1.5"),
+    ({"relay_cache": -1}, "relay_cache: must be a number of 0 or more, not -1"),
     ({"reconnect_min": 11}, "reconnect_max: must not be below reconnect_min"),
     ({"dead_after": 1}, "dead_after: 1 s is shorter than a heartbeat (2.0 s); give at least two heartbeats"),
     ({"segment": 1024}, "control_limit: must not be above segment"),

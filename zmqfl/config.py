@@ -15,6 +15,8 @@ KIB = 1024
 MIB = 1024 * KIB
 MAX_HOPS = 64
 """Cells that the route in a hop header can name."""
+SWITCHES = frozenset({"reference_threshold", "relay_cache"})
+"""Fields in which 0 switches something off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,12 @@ class CellConfig:
     """Bytes of incoming payloads that are put together at once; above it flows are refused."""
     flow_window: int = 8 * MIB
     """Bytes of one flow that may be on their way to one target."""
+    reference_threshold: int = 2 * MIB
+    """Bytes of payload from which big arrays and bytes stay with the sender, and are pulled by reference; 0: never."""
+    object_limit: int = 65536 * MIB
+    """Bytes at most of one object that is received in parts: a container, a large object, a pull into memory."""
+    relay_cache: int = 64 * MIB
+    """Bytes of chunks that a parent keeps of what its children pull, so that each crosses its uplink once; 0: none."""
     control_limit: int = 64 * KIB
     """Bytes of payload up to which a message uses the control lane; bigger ones must not delay beats."""
     send_budget: int = 32 * MIB
@@ -69,8 +77,10 @@ class CellConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
-                raise TopologyError(f"must be a number above 0, not {value!r}", field=field.name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not (0 < value < inf or (value == 0 and field.name in SWITCHES)):
+                bound = "a number of 0 or more" if field.name in SWITCHES else "a number above 0"
+                raise TopologyError(f"must be {bound}, not {value!r}", field=field.name)
             if isinstance(field.default, int) and not isinstance(value, int):
                 raise TopologyError(f"must be a whole number, not {value!r}", field=field.name)
         if self.reconnect_max < self.reconnect_min:

@@ -426,14 +426,19 @@ def check_never_broken(federation: LabFederation) -> None:
 def test_hosts_that_stand_still_hold_up_nobody_else(plant: Callable[..., Tree], tmp_path: Path) -> None:
     tree = plant(PATIENT, sites=3)
     stopped, cut, other = tree.sites
+    stop: dict[HostCell, Callable[[], object]] = {
+        stopped: lambda: stopped.signal(signal.SIGSTOP),
+        cut: lambda: tree.lab.cut(cut.host),
+    }
     held = []
-    for site in (stopped, cut):
-        tree.lab.rate(site.host, 2 * SLOW)
+    for (
+        site,
+        stand_still,
+    ) in stop.items():  # one after the other: the first must not be over before the second has begun
+        tree.lab.rate(site.host, SLOW)
         held.append(Work(tmp_path, tree.server, site, size=12 * MIB, request=12 * MIB, chunk=MIB))
-    for work in held:
-        work.wait_moving()
-    stopped.signal(signal.SIGSTOP)
-    tree.lab.cut(cut.host)
+        held[-1].wait_moving()
+        stand_still()
     for _ in range(3):
         Work(tmp_path, tree.server, other, chunk=MIB).check_well()
         Work(tmp_path, other, tree.server, chunk=MIB).check_well()

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from zmqfl.config import CellConfig
+from zmqfl.config import SWITCHES, CellConfig
 from zmqfl.topology.endpoint import Endpoint, parse, parse_advertised
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
@@ -205,7 +205,10 @@ class Timing(Model):
 
 def _settings_schema() -> dict[str, Any]:
     properties = {
-        field.name: {"type": "integer" if isinstance(field.default, int) else "number", "exclusiveMinimum": 0}
+        field.name: {
+            "type": "integer" if isinstance(field.default, int) else "number",
+            "minimum" if field.name in SWITCHES else "exclusiveMinimum": 0,
+        }
         for field in fields(CellConfig)
         if field.name not in TIMING
     }
