@@ -33,6 +33,11 @@ def pair(federation: Federation, tmp_path: Path) -> Pair:
     return Pair(federation, tmp_path)
 
 
+def check_same(got: Path | None, source: Path) -> None:
+    assert got is not None
+    assert got.read_bytes() == source.read_bytes()
+
+
 # ----------------------------------------------------------------------------------------------------------- coroutines
 
 
@@ -52,8 +57,7 @@ def test_the_callbacks_of_consume_may_be_coroutines(pair: Pair) -> None:
         pair.site.consume("models", pair.got, done=done, chunk_taken=chunk_taken)
         report = await pair.server.push_file(pair.path, "site-1", "models", chunk_size=1024)
         file = await asyncio.wait_for(received.get(), LONG)
-        assert file.path is not None
-        assert file.path.read_bytes() == pair.path.read_bytes()
+        check_same(file.path, pair.path)
         assert chunks == [(0, 1024), (1, 1024), (2, 512)]
         assert report.targets["site-1"].reply == "seen"
 
@@ -81,8 +85,7 @@ def test_the_callbacks_of_offer_may_be_coroutines(pair: Pair) -> None:
             await served.put(args)
 
         with pair.server.offer(pair.path, on_served=on_served) as offer:
-            path: Path = await pair.site.pull(offer.rid, "server", pair.got)
-            assert path.read_bytes() == pair.path.read_bytes()
+            check_same(await pair.site.pull(offer.rid, "server", pair.got), pair.path)
             assert await asyncio.wait_for(served.get(), LONG) == (offer.rid, "site-1", "success", "model.pt")
 
     asyncio.run(main())

@@ -74,6 +74,80 @@ def test_received_arrays_are_writable_and_own_their_memory() -> None:
         assert_same(array, sent)
 
 
+def adopted(value: Any) -> tuple[Any, list[bytearray]]:
+    """What comes out of writable frames with `adopt`, and the frames."""
+    frames = [bytearray(frame) for frame in encode(value)]
+    return decode(frames, adopt=True), frames
+
+
+def is_view(array: Any, frame: bytearray) -> bool:
+    return bool(np.shares_memory(array, np.frombuffer(frame, np.uint8)))
+
+
+@pytest.mark.parametrize("value", examples, ids=lambda value: type(value).__name__)
+def test_what_is_adopted_comes_out_the_same(value: Any) -> None:
+    assert_same(adopted(value)[0], value)
+    assert_same(decode(encode(value), adopt=True), value)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(2048, dtype=">f8"),
+        np.asfortranarray(np.arange(6000).reshape(2, 1000, 3)),
+        np.arange(2048).astype("M8[ms]"),
+        np.array(["\U0010ffff" * 9] * 400),
+        np.zeros(900, [("a", "i1"), ("b", "<f8", (2,))]),
+        np.full(1, 7, "S9000"),
+    ],
+    ids=lambda array: str(array.dtype.kind),
+)
+def test_a_big_array_is_a_writable_view_of_a_frame_to_adopt(array: Any) -> None:
+    received, frames = adopted({"w": array})
+    assert is_view(received["w"], frames[1])
+    assert received["w"].flags.writeable
+    assert_same(received["w"], array)
+
+
+def test_a_frame_to_adopt_may_be_a_part_of_a_numpy_array() -> None:
+    array = np.arange(4096)
+    body, raw = encode(array)
+    own = np.empty(array.nbytes + 16, np.uint8)
+    own[8:-8] = np.frombuffer(raw, np.uint8)
+    received = decode([body, memoryview(own)[8:-8]], adopt=True)
+    assert np.shares_memory(received, own)
+    assert_same(received, array)
+
+
+def test_bytes_small_arrays_and_read_only_frames_are_not_adopted() -> None:
+    value = [np.arange(4096), bytes(70_000), bytearray(70_000), np.arange(8)]
+    received, frames = adopted(value)
+    assert is_view(received[0], frames[1])
+    for frame in frames:
+        frame[:] = b"\xff" * len(frame)
+    assert_same(received[1:], value[1:])
+    (fixed,) = decode([bytes(frame) for frame in encode(value[:1])], adopt=True)
+    assert fixed.flags.owndata
+    assert fixed.flags.writeable
+
+
+def test_an_array_that_is_not_aligned_in_its_frame_is_copied() -> None:
+    value = [np.zeros(9001, np.uint8), np.arange(4096, dtype="<f8"), np.zeros(9001, np.uint8)]
+    body, *raw = encode(value)
+    frame = bytearray(b"".join(raw))  # one frame holds several pieces
+    odd, double, last = decode([body, frame], adopt=True)
+    assert is_view(odd, frame)
+    assert is_view(last, frame)
+    assert double.flags.owndata
+    assert_same([odd, double, last], value)
+
+
+def test_text_beyond_unicode_is_refused_in_a_frame_to_adopt() -> None:
+    body, _ = encode(np.array(["a" * 3000]))
+    with pytest.raises(DecodeError, match="code points beyond Unicode"):
+        decode([body, bytearray(b"\xff" * 12_000)], adopt=True)
+
+
 @pytest.mark.parametrize("count", [60, 61, 62, 63, 500])
 @pytest.mark.parametrize("copy", [True, False])
 def test_any_number_of_arrays_fits_in_the_frames_of_a_message(count: int, copy: bool) -> None:

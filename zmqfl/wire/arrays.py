@@ -169,19 +169,31 @@ def flat_bytes(array: Array) -> memoryview | bytes:
     return memoryview(array.reshape(-1, order="A").view(np.uint8))  # type: ignore[arg-type]
 
 
-def lift_array(dtype: DType, shape: object, order: object, data: object) -> Array:
-    """A new, writable array that owns a copy of `data`. Raises `Refusal` when the sizes do not agree."""
+def lift_array(dtype: DType, shape: object, order: object, data: object, adopt: bool = False) -> Array:
+    """A writable array that owns a copy of `data`. Raises `Refusal` when the sizes do not agree.
+
+    With `adopt` it is a view of `data` instead, where that is writable and lies as the dtype needs it.
+    """
     if not isinstance(data, bytes | memoryview):
         raise Refusal(f"array with {type(data).__name__} for its bytes")
     if len(data) != byte_count(dtype, shape):
         raise Refusal(f"array of {byte_count(dtype, shape)} bytes with {len(data)} bytes of data")
     if order not in ("C", "F"):
         raise Refusal("array order is neither C nor F")
-    array: Array = np.empty(shape, dtype, order)  # type: ignore[call-overload]
-    if data:
+    if not (adopt and isinstance(data, memoryview) and _can_adopt(data, dtype)):
+        array: Array = np.empty(shape, dtype, order)  # type: ignore[call-overload]
+        if not data:
+            return array
         array.reshape(-1, order="A").view(np.uint8)[:] = np.frombuffer(data, np.uint8)
-        _check_text(array)
+    else:
+        array = np.frombuffer(data, np.uint8).view(dtype).reshape(shape, order=order)  # type: ignore[call-overload]
+    _check_text(array)
     return array
+
+
+def _can_adopt(data: memoryview, dtype: DType) -> bool:
+    address: int = np.frombuffer(data, np.uint8).ctypes.data
+    return len(data) > 0 and not data.readonly and address % dtype.alignment == 0
 
 
 def _check_text(array: Array) -> None:

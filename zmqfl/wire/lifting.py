@@ -31,11 +31,13 @@ class Lifting:
     """Lifts one tree, in place where it can, taking pieces off the raw frames in order.
 
     `path` holds the keys and indices down to the value at work: after an error it tells where that was.
+    `adopt`: arrays may be views of the frames.
     """
 
-    def __init__(self, path: list[object], frames: Sequence[Buffer]) -> None:
+    def __init__(self, path: list[object], frames: Sequence[Buffer], adopt: bool = False) -> None:
         self.path = path
         self.frames = frames
+        self.adopt = adopt
         self.index = 0  # of the frame that pieces come from; frame 0 is the tree
         self.rest = memoryview(b"")
 
@@ -142,7 +144,7 @@ class Lifting:
         dtype = arrays.lift_dtype(dtype_tree)
         if data is None:
             data = self.take(arrays.byte_count(dtype, shape))
-        return arrays.lift_array(dtype, shape, order, data)
+        return arrays.lift_array(dtype, shape, order, data, self.adopt)
 
 
 def _lift_text(text: object) -> np.str_:

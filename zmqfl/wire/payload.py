@@ -31,7 +31,7 @@ dict with such a key is safe, because a dict with any key but str is never writt
 **Limits** hold on both sides: `MAX_DEPTH` levels, `MAX_NUMBER_BYTES` for one number, `MAX_DIMENSIONS`, `MAX_FRAMES`.
 
 Copies: `encode` one (none for long `bytes`, none with `copy=False`); `decode` one, out of the frame into memory of the
-value's own.
+value's own (none for big arrays with `adopt=True`).
 """
 
 from __future__ import annotations
@@ -75,9 +75,13 @@ def encode(value: object, copy: bool = True) -> list[bytes | memoryview]:
         raise EncodeError(_message(path, error)) from error
 
 
-def decode(frames: Sequence[Buffer]) -> Any:
+def decode(frames: Sequence[Buffer], adopt: bool = False) -> Any:
     """The value in `frames`; its arrays are writable and own their memory, nothing in it refers to `frames`.
 
+    With `adopt` big arrays are writable views of `frames` instead, without a copy: give frames that nobody else reads
+    or writes from then on (a bytearray, or a memoryview of one or of a numpy array). Each array keeps the whole frame
+    alive in which it lies. What cannot be a view is copied: bytes, small arrays, all in a read-only frame, and an
+    array that does not lie at a multiple of its dtype's alignment.
     Raises `DecodeError`, and nothing else, for anything that `encode` (or msgpack-numpy) would not have written.
     """
     path: list[object] = []
@@ -96,7 +100,7 @@ def decode(frames: Sequence[Buffer]) -> Any:
         )
         if len(frames) == 1 and is_flat(tree):  # the fast path for small requests
             return tree
-        lifting = Lifting(path, frames)
+        lifting = Lifting(path, frames, adopt)
         value = lifting.lift(tree)
         lifting.finish()
         return value
