@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from zmqfl.blobs.digest import digest
 from zmqfl.blobs.source import Source
@@ -14,14 +16,22 @@ from zmqfl.cell.filters import Filters
 from zmqfl.cell.message import Message, MessageHeaderKey
 from zmqfl.cell.pushing import Submit
 from zmqfl.cell.recent_chunks import RecentChunks
+from zmqfl.cell.reference_ids import check_rid, new_rid
 from zmqfl.cell.workers import Workers
 from zmqfl.errors import ArgumentError, BlobError, CellReturnCode, ClosedError, RequestFailed, SourceChangedError
 from zmqfl.protocol.commands import Command, Expired, Outcome, Read, Served
 from zmqfl.protocol.node import Node
+from zmqfl.protocol.pull_receiver import FIRST_WINDOW
 from zmqfl.protocol.pull_source import changed
+from zmqfl.wire.chunk_codec import ChunkPacker, Codec
 from zmqfl.wire.messages import Buffer
 
 log = logging.getLogger("zmqfl.cell")
+
+UNPACKS: Final = "z"
+"""Header of a GET whose sender can read packed chunks: one shorter than its place in the grid is packed."""
+Activity = Mapping[tuple[str, str], float]
+"""(reference id, receiver) -> when it was heard of last."""
 
 
 @dataclass(eq=False, slots=True)
@@ -31,6 +41,11 @@ class _File:
     rid: str
     source: Source
     on_served: Callback | None
+    on_opened: Callable[[str, str], None] | None = None
+    codec: Codec = "auto"
+    item: int = 1
+    packers: dict[str, ChunkPacker] = field(default_factory=dict)
+    """Per receiver: each has a link of its own."""
     taker: str = ""
     is_shared: bool = False
     """Whether more than one cell has asked for it: then its chunks are kept for a moment."""
@@ -62,16 +77,41 @@ class Transaction:
         chunk_size: int,
         receivers: Iterable[str] | None = None,
         on_served: Callback | None = None,
+        rid: str | None = None,
+        on_opened: Callable[[str, str], None] | None = None,
+        codec: Codec = "auto",
+        item: int = 1,
     ) -> str:
         """Offer a source, which is then the transaction's; returns its reference id.
 
-        Raises `ArgumentError` when the transaction has ended, `ClosedError`.
+        `rid`: the id to offer it by, for who has told the receivers already; None: one is made. Whoever knows it may
+        pull, so it must not be guessable. `on_opened(rid, receiver)`: called by a worker when a receiver begins; it
+        must not raise. `codec`: see `zmqfl.wire.chunk_codec`; `item`: bytes of one item of what is in the source.
+        Raises `ArgumentError` when the transaction has ended, for an id that can be guessed and for
+        one that is in use; `ClosedError`. The source is then closed.
         """
-        return self._offering.add(self.id, source, chunk_size, receivers, on_served)
+        return self._offering.add(self.id, source, chunk_size, receivers, on_served, rid, on_opened, codec, item)
 
     def end(self) -> None:
         """Offer nothing of it any more."""
         self._offering.end(self.id)
+
+    # -- for who keeps accounts of it ----------------------------------------------------------------------------------
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Have a worker of the cell run `job`; in this thread when none can, so that it runs in any case."""
+        self._offering.run(job)
+
+    def on_closed(self, fn: Callable[[], None]) -> None:
+        """Have `fn` called, once, when the cell is closed, on its reactor: it must be quick and must not wait."""
+        self._offering.on_closed(fn)
+
+    def ask_activity(self, tell: Callable[[float, Activity], None]) -> None:
+        """Have `tell(when anybody was active last, receivers)` called, on the reactor: it must be quick.
+
+        Times are those of `time.monotonic`. It is not called for a transaction that has ended. Raises `ClosedError`.
+        """
+        self._offering.ask_activity(self.id, tell)
 
     def __enter__(self) -> Transaction:
         return self
@@ -101,6 +141,10 @@ class Offering:
         self._groups: dict[str, _Group] = {}
         self._by_rid: dict[str, _File] = {}
         self._recent = RecentChunks()
+        self._packed = RecentChunks()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._on_closed: list[Callable[[], None]] = []
 
     # -- any thread ----------------------------------------------------------------------------------------------------
 
@@ -117,15 +161,26 @@ class Offering:
         return Transaction(self, id, timeout)
 
     def add(
-        self, id: str, source: Source, chunk: int, receivers: Iterable[str] | None, on_served: Callback | None
+        self,
+        id: str,
+        source: Source,
+        chunk: int,
+        receivers: Iterable[str] | None,
+        on_served: Callback | None,
+        rid: str | None = None,
+        on_opened: Callable[[str, str], None] | None = None,
+        codec: Codec = "auto",
+        item: int = 1,
     ) -> str:
         """See `Transaction.add`."""
         group = self._groups.get(id)
         if group is None:
             source.close()
             raise ArgumentError(f"transaction {id} has ended; begin a new one")
-        file = _File(f"R{secrets.token_hex(16)}", source, on_served)
-        self._by_rid[file.rid] = file
+        file = _File(self._check_rid(rid, source), source, on_served, on_opened, codec, item)
+        if self._by_rid.setdefault(file.rid, file) is not file:
+            source.close()
+            raise ArgumentError(f"rid {file.rid!r} is in use at {self._node.fqcn}; offer it by another one")
         group.files.append(file)
         names = None if receivers is None else list(receivers)
 
@@ -153,6 +208,35 @@ class Offering:
             self._submit(act)
         except ClosedError:
             return  # closing has ended it
+
+    def run(self, job: Callable[[], None]) -> None:
+        """See `Transaction.run`."""
+        if not self._calls.submit(job, 0, job):
+            job()
+
+    def on_closed(self, fn: Callable[[], None]) -> None:
+        """See `Transaction.on_closed`."""
+        with self._lock:
+            if not self._closed:
+                self._on_closed.append(fn)
+                return
+        fn()
+
+    def ask_activity(self, id: str, tell: Callable[[float, Activity], None]) -> None:
+        """See `Transaction.ask_activity`."""
+
+        def act(now: float) -> list[Command]:
+            source = self._node.transfers.source
+            if (entry := source._transactions.get(id)) is None:
+                return []
+            heard: dict[tuple[str, str], float] = {}
+            for (receiver, _, _), taker in source._takers.items():
+                if taker.rid in entry.rids:
+                    heard[taker.rid, receiver] = max(taker.heard, heard.get((taker.rid, receiver), 0.0))
+            tell(entry.active, heard)
+            return []
+
+        self._submit(act)
 
     def names(self) -> Mapping[str, str]:
         """What is offered now: reference id -> name."""
@@ -182,6 +266,8 @@ class Offering:
     def served(self, command: Served) -> None:
         """A receiver has it, or has failed."""
         file = self._by_rid.get(command.rid)
+        if file is not None:
+            file.packers.pop(command.receiver, None)
         if file is not None and file.on_served is not None:
             file.on_served.call(self._calls, command.rid, command.receiver, command.status, file.source.name)
 
@@ -202,10 +288,22 @@ class Offering:
             for file in group.files:
                 self._by_rid.pop(file.rid, None)
                 file.source.close()
+        with self._lock:
+            self._closed = True
+        for fn in self._on_closed:
+            fn()
+
+    def _check_rid(self, rid: str | None, source: Source) -> str:
+        try:
+            return new_rid() if rid is None else check_rid(rid, "rid")
+        except ArgumentError:
+            source.close()
+            raise
 
     def _withdraw(self, file: _File) -> None:
         self._by_rid.pop(file.rid, None)
         self._recent.forget(file.rid)
+        self._packed.forget(file.rid)
         file.source.close()  # when the last read has ended
 
     def _report(self, command: Read, outcome: Outcome) -> None:
@@ -238,7 +336,10 @@ class Offering:
             return Outcome(error.code, error.reason)
         if refusal is not None and not refusal.ok:
             return Outcome(refusal.return_code, refusal.error)
-        return self._read(command, file)
+        outcome = self._read(command, file)
+        if file is not None and file.on_opened is not None and outcome.code is CellReturnCode.OK:
+            file.on_opened(file.rid, call.origin)
+        return outcome
 
     def _read(self, command: Read, file: _File | None) -> Outcome:
         if file is None:
@@ -247,7 +348,7 @@ class Offering:
             if command.index is None:
                 file.source.read(0, 0)  # only whether it is what it was
                 return Outcome(CellReturnCode.OK)
-            data, checked = self._chunk(command, command.index, file)
+            data, checked = self._sent(command, command.index, file)
             return Outcome(CellReturnCode.OK, headers={"d": checked}, codec=2, bodies=(data,) if data else ())
         except SourceChangedError as error:
             log.warning("%s: %s", self._node.fqcn, error)
@@ -258,6 +359,31 @@ class Offering:
         except Exception as error:
             log.warning("%s: cannot read %s", self._node.fqcn, file.source.name, exc_info=error)
             return Outcome(CellReturnCode.PROCESS_EXCEPTION, f"{type(error).__name__}: {error}")
+
+    def _sent(self, command: Read, index: int, file: _File) -> tuple[Buffer, bytes]:
+        """What a receiver gets for a chunk, packed where it can read that and its link is slow, and the digest of the
+        plain bytes. It is packed once for all who want it at about the same time."""
+        packer = self._packer(command, file)
+        if packer is None or not packer.wants(command.size):
+            return self._chunk(command, index, file)
+        if (found := self._packed.find(file.rid, index)) is not None:
+            return found
+        data, checked = self._chunk(command, index, file)
+        packed = packer.squeeze((data,), len(data), file.item)
+        if packed is None:
+            return data, checked
+        if file.is_shared:
+            self._packed.keep(file.rid, index, packed, checked)
+        return packed, checked
+
+    def _packer(self, command: Read, file: _File) -> ChunkPacker | None:
+        if not command.call.headers.get(UNPACKS):
+            return None
+        packer = file.packers.get(command.call.origin)
+        if packer is None:
+            packer = ChunkPacker(file.codec, self._clock, FIRST_WINDOW, file.source.size)
+            packer = file.packers.setdefault(command.call.origin, packer)
+        return packer
 
     def _chunk(self, command: Read, index: int, file: _File) -> tuple[Buffer, bytes]:
         """A chunk and its digest, from the disk unless another receiver has just had it."""
