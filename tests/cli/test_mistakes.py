@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -99,7 +100,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("run no-json.json", "no-json.json: is not JSON: "),
     ("run spec.json", "spec.json: federation: is missing; let `zmqfl up` write it"),
     # moving files
-    ("push", "Missing argument 'FILE...'; see `zmqfl push --help`"),
+    ("push", "FILE: there is nothing to push; name files, or arrays by --npz FILE.npz"),
+    ("push --to a", "FILE: there is nothing to push; name files, or arrays by --npz FILE.npz"),
     ("push good.yaml", "--to: names no site; write --to SITE, or --to SITE,SITE"),
     ("push good.yaml --to ,", "--to: names no site; write --to SITE, or --to SITE,SITE"),
     ("push good.yaml --to=", "--to: names no site; write --to SITE, or --to SITE,SITE"),
@@ -110,6 +112,21 @@ MISTAKES: list[tuple[str, str]] = [
     ("push good.yaml --to a --topic=", "--topic: is empty; leave it out for 'files'"),
     ("push good.yaml --to a --window 0", "Invalid value for '--window': Input should be greater than or equal to 1"),
     ("push good.yaml --to a --timeout 0", "Invalid value for '--timeout': Input should be greater than or equal to"),
+    ("push --npz nowhere --to a", "zmqfl: nowhere: there is no such file; name a file that exists"),
+    ("push --npz good.yaml --to a", "--npz good.yaml: is no .npz file of plain arrays: File is not a zip file; write"),
+    ("push --npz objects.npz --to a", "--npz objects.npz: array 'x' holds Python objects, which do not travel; write"),
+    ("push --npz plain.npz", "--to: names no site; write --to SITE, or --to SITE,SITE"),
+    ("push --npz plain.npz --to a --topic=", "--topic: is empty; leave it out for 'objects'"),
+    ("retrieve", "Missing argument 'SITE'; see `zmqfl retrieve --help`"),
+    ("retrieve site-1", "Missing argument 'NAME'; see `zmqfl retrieve --help`"),
+    ("retrieve a..b model", "SITE: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("retrieve site-1 model -o nowhere/m.npz", "-o nowhere/m.npz: there is no such folder; make it first"),
+    ("retrieve site-1 model -o keys", "-o keys: is a folder; write -o keys/model.npz"),
+    ("retrieve site-1 model -o .x", "-o: '.x' is no file name; write -o 'x'"),
+    ("retrieve site-1 model -o plain.npz", "plain.npz: exists already; replace it by --force, or choose another by -o"),
+    ("retrieve site-1 plain", "plain.npz: exists already; replace it by --force, or choose another by -o"),
+    ("retrieve site-1 model --topic=", "--topic: is empty; leave it out for 'ContainerRetriever'"),
+    ("retrieve site-1 model --timeout 0", "Invalid value for '--timeout': Input should be greater than or equal to"),
     ("share", "Missing argument 'FILE'; see `zmqfl share --help`"),
     ("share nowhere", "zmqfl: nowhere: there is no such file; name a file that exists"),
     ("share keys", "zmqfl: keys: is a folder; name a file, or pack the folder into one"),
@@ -141,6 +158,8 @@ NOT_RUNNING: list[tuple[str, str]] = [
     ("request site-1 info", "no federation runs here; start one by `zmqfl up FILE`"),
     ("rtt site-1", "no federation runs here; start one by `zmqfl up FILE`"),
     ("push good.yaml --to site-1", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("push --npz plain.npz --to site-1", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("retrieve site-1 model", "no federation runs here; start one by `zmqfl up FILE`"),
     ("share good.yaml", "no federation runs here; start one by `zmqfl up FILE`"),
     (f"unshare {RID}@server", "no federation runs here; start one by `zmqfl up FILE`"),
     (f"pull {RID}@server", "no federation runs here; start one by `zmqfl up FILE`"),
@@ -154,6 +173,8 @@ NOT_RUNNING: list[tuple[str, str]] = [
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
+    np.savez(tmp_path / "plain.npz", x=np.arange(3))
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZMQFL_RUN_DIR", str(tmp_path / "run"))
     (tmp_path / "run" / "fl").mkdir(parents=True, mode=0o700)

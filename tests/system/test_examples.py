@@ -32,6 +32,17 @@ EXPECTED = {
         "server: site-2 has model.pt: success",
         "server: nobody wants ['model.pt'] any more",
     ],
+    "stream_container.py": [
+        "site-1: OK, round 1, 4 layers, 6000000, thanks",
+        "site-2: OK, round 1, 4 layers, 6000000, thanks",
+        "server: OK, True",
+    ],
+    "retrieve_container.py": [
+        "site-1: OK, ['weights', 'bias'], 499999500000",
+        "site-1: BAD_REQUEST_DATA, None",
+        "server: OK, 'epoch 1: loss 0.25'",
+        "server: BAD_REQUEST_DATA, None",
+    ],
     "custom_streamer.py": ["site-1: m1 ended with OK", "server: OK, {'site-1': 3000.0}"],
     "asyncio_pull.py": [
         "site-1: for-site-1.pt, 3000000 bytes, 3000000 of 3000000",

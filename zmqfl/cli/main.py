@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Exit, Option, Typer
 
 from zmqfl import __version__
-from zmqfl.cli import keys, network, pull, push, running, share, topology, transfers, up
+from zmqfl.cli import keys, network, provision, pull, push, retrieve, running, share, topology, transfers, up
 from zmqfl.cli.exits import STATUSES, OneLineGroup
 
 app = Typer(
@@ -22,7 +22,8 @@ app.add_typer(topology.app, name="topology")
 for verb in (
     up.up, running.ps, running.logs, running.down, up.join, up.run,
     network.request, network.cells, network.route, network.rtt,
-    push.push, pull.pull, share.share, share.unshare, transfers.transfers, keys.keygen,
+    push.push, pull.pull, retrieve.retrieve, share.share, share.unshare, transfers.transfers, keys.keygen,
+    provision.provision,
 ):  # fmt: skip
     app.command()(verb)
 

@@ -60,8 +60,8 @@ class CellEngine(CellStreamEngine):
         self._workspace = workspace
         self._components: dict[str, Any] = {}
         self._contexts = FLContextManager(self, identity_name or cell.fqcn, job_id, sticky_sync=sticky_sync)
-        self._streamer = ObjectStreamer(cell, self.new_context, self._fqcn_of, max_concurrent_streaming_sessions)
-        self._aux = AuxMessages(cell, self.new_context, self._fqcn_of)
+        self._streamer = ObjectStreamer(cell, self.new_context, self.cell_of, max_concurrent_streaming_sessions)
+        self._aux = AuxMessages(cell, self.new_context, self.cell_of)
 
     # -- the site ----------------------------------------------------------------------------------------------------
 
@@ -89,8 +89,12 @@ class CellEngine(CellStreamEngine):
         valid: list[str] = []
         invalid: list[str] = []
         for name in target_names:
-            (invalid if FQCN.validate(self._fqcn_of(name)) else valid).append(name)
+            (invalid if FQCN.validate(self.cell_of(name)) else valid).append(name)
         return valid, invalid
+
+    def cell_of(self, target: str) -> str:
+        """The name of the cell of a target; "" for the root while it is not known."""
+        return self._cell.root if target.lower() in _ROOT_NAMES else target
 
     # -- components --------------------------------------------------------------------------------------------------
 
@@ -226,10 +230,6 @@ class CellEngine(CellStreamEngine):
         if self._cell.root == self._cell.fqcn:
             return self.get_clients()
         return FQCN.ROOT_SERVER
-
-    def _fqcn_of(self, name: str) -> str:
-        """The cell of a target; "" for the root while it is not known."""
-        return self._cell.root if name.lower() in _ROOT_NAMES else name
 
     def __repr__(self) -> str:
         return f"<CellEngine of {self._cell.fqcn}, components {', '.join(self._components) or 'none'}>"
