@@ -307,7 +307,7 @@ def test_the_owner_is_closed(sites: Sites, server: Cell, site: Cell) -> None:
 def test_secure_downloads_are_not_made_in_clear(server: Cell, site: Cell) -> None:
     obj = Numbers(before=lambda place: pytest.fail("it was produced"))
     _, rid = offer(server, obj)
-    assert "sealing keys" in get(site, rid, secure=True).ends[0]
+    assert "secure=True needs a card" in get(site, rid, secure=True).ends[0]
 
 
 def test_it_cannot_wait_inside_a_loop(server: Cell, site: Cell) -> None:

@@ -368,7 +368,7 @@ def test_secure_and_optional(sites: Sites, tmp_path: Path, folder: Path, caplog:
         assert send_file(site, write(tmp_path, 10), [], optional=True) == (ERROR, False)
         assert caplog.text == ""
         assert send_file(site, write(tmp_path, 10), ["server"], secure=True) == (ERROR, False)
-        assert "secure=True needs sealing keys" in caplog.text
+        assert "secure=True needs a card, and site-1 has none" in caplog.text
     assert ends.codes == []
 
 

@@ -298,7 +298,7 @@ def test_secure_streams_are_not_sent_in_clear(sites: Sites, caplog: pytest.LogCa
     producer = Numbers(1)
     assert send(site, ["server"], producer, secure=True, optional=True) == (ReturnCode.ERROR, False)
     assert (producer.made, ends.codes) == (0, [])
-    assert "secure=True needs sealing keys" in caplog.text
+    assert "secure=True needs a card, and site-1 has none" in caplog.text
 
 
 @pytest.mark.parametrize(

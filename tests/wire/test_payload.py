@@ -12,7 +12,7 @@ from hypothesis import given
 
 from tests.wire.values import assert_same, bounded, examples, values
 from zmqfl.errors import DecodeError, EncodeError
-from zmqfl.wire.payload import MAX_FRAMES, decode, encode
+from zmqfl.wire.payload import MAX_FRAMES, decode, encode, encode_pieces
 from zmqfl.wire.tags import MARKS, Tag
 
 
@@ -114,7 +114,7 @@ def test_a_frame_to_adopt_may_be_a_part_of_a_numpy_array() -> None:
     body, raw = encode(array)
     own = np.empty(array.nbytes + 16, np.uint8)
     own[8:-8] = np.frombuffer(raw, np.uint8)
-    received = decode([body, memoryview(own)[8:-8]], adopt=True)
+    received = decode([body, own.data[8:-8]], adopt=True)
     assert np.shares_memory(received, own)
     assert_same(received, array)
 
@@ -155,6 +155,21 @@ def test_any_number_of_arrays_fits_in_the_frames_of_a_message(count: int, copy: 
     frames = encode(value, copy)
     assert len(frames) == min(count + 1, MAX_FRAMES)
     assert_same(decode(frames), value)
+
+
+def test_what_is_no_message_has_a_frame_for_each_piece_and_no_copies() -> None:
+    value = {f"layer-{i}": np.full(2048, i) for i in range(500)} | {"text": bytes(70_000)}
+    frames, items = encode_pieces(value)
+    assert len(frames) == 502
+    assert items == [1, *[8] * 500, 1]
+    assert np.shares_memory(np.frombuffer(frames[7], np.uint8), value["layer-6"])
+    assert frames[-1] is value["text"]
+    assert_same(decode(frames, most=502), value)
+    with pytest.raises(DecodeError, match="502 frames, not 1 to 501"):
+        decode(frames, most=501)
+    assert encode_pieces([1, "a"]) == (encode([1, "a"]), [1])
+    with pytest.raises(EncodeError, match=r"payload\['w'\]: builtins.object cannot travel"):
+        encode_pieces({"w": object()})
 
 
 @pytest.mark.parametrize(

@@ -152,18 +152,20 @@ class BufferSource:
         self.digests = tuple(digest(view[start : start + chunk]) for start in range(0, self.size, chunk))
 
     def read(self, offset: int, length: int) -> memoryview:
-        """A read-only view, not a copy, of `length` bytes from `offset` on, fewer only at the end.
+        """`length` bytes from `offset` on, fewer only at the end: a read-only view, or a copy of what may change.
 
         Raises `SourceChangedError` when a chunk of the grid that it touches is no longer what it was at `fix`,
-        `SourceError` after `close`, `ArgumentError` for a negative offset or length. It may still change before it is
-        sent: send it with its digest of `digests`, and the receiver notices.
+        `SourceError` after `close`, `ArgumentError` for a negative offset or length.
         """
         _check_range(offset, length)
         view = self._opened()
         end = min(offset + length, self.size)
-        if not self._is_constant and self._chunk:
-            self._check(view, offset, end)
-        return view[offset:end]
+        if self._is_constant or not self._chunk:
+            return view[offset:end]
+        start = offset - offset % self._chunk
+        copied = memoryview(bytes(view[start : end + -end % self._chunk]))  # first: what is checked is what is sent
+        self._check(copied, start)
+        return copied[offset - start : end - start]
 
     def prefetch(self, offset: int, length: int) -> None:
         """Do nothing: the bytes are in memory."""
@@ -172,9 +174,9 @@ class BufferSource:
         """Let go of the buffer; views that were read stay usable. Again: does nothing."""
         self._view = None
 
-    def _check(self, view: memoryview, offset: int, end: int) -> None:
-        for start in range(offset - offset % self._chunk, end, self._chunk):
-            if digest(view[start : start + self._chunk]) != self.digests[start // self._chunk]:
+    def _check(self, copied: memoryview, start: int) -> None:
+        for at in range(0, len(copied), self._chunk):
+            if digest(copied[at : at + self._chunk]) != self.digests[(start + at) // self._chunk]:
                 remedy = "send it again and leave it alone meanwhile, or send it with copy=True"
                 raise SourceChangedError("was modified while it was sent", file=self.name, remedy=remedy)
 

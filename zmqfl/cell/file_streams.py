@@ -1,7 +1,7 @@
 """Files as streams: the producer that a push reads from, and the consumer that writes what comes in.
 
-A chunk is the raw bytes and their digest; the last one says that it is. The consumer writes `.part`, checks each
-digest, and renames when all targets have all: it has looked before that it can.
+A chunk is the raw bytes, packed where that is worth it, and their digest; the last one says that it is. The consumer
+writes `.part`, checks each digest, and renames when all targets have all: it has looked before that it can.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from zmqfl.blobs.digest import digest
 from zmqfl.blobs.sink import FileSink
 from zmqfl.blobs.source import Source
+from zmqfl.cell.packing import DIGEST, digest_of, received_bodies, sent_chunk
 from zmqfl.cell.streams import Chunk, Incoming
-from zmqfl.errors import CellReturnCode, RequestFailed, SinkError
+from zmqfl.errors import CellReturnCode, InvalidRequest, SinkError
 from zmqfl.protocol.commands import Outcome
+from zmqfl.wire.chunk_codec import MOST_BYTES, ChunkPacker
+from zmqfl.wire.codecs import RAW
 
-RAW: Final = 2
-"""Payload codec of a chunk that is bytes of a file."""
 NAME_KEY: Final = "__file_name__"
 SIZE_KEY: Final = "__file_size__"
 LOCATION_KEY: Final = "__file_location__"
@@ -28,14 +28,15 @@ OK: Final = CellReturnCode.OK
 
 
 class FileProducer:
-    """Chunks of `chunk_size` bytes of a source, read once each."""
+    """Chunks of `chunk_size` bytes of a source, read once each. Without `packer` they go as they are."""
 
     looks_ahead = True
     judges = False
     is_quick = True
 
-    def __init__(self, source: Source, chunk_size: int, timeout: float) -> None:
+    def __init__(self, source: Source, chunk_size: int, timeout: float, packer: ChunkPacker | None = None) -> None:
         self.source = source
+        self._packer = packer
         self._chunk = chunk_size
         self._timeout = timeout
         self._offset = 0
@@ -51,10 +52,11 @@ class FileProducer:
         self._done = self._offset >= self.source.size
         if not self._done:
             self.source.prefetch(self._offset, self._chunk)
-        headers: dict[str, Any] = {"d": digest(data)}
+        bodies = (data,) if length else ()
+        headers: dict[str, Any] = {DIGEST: digest_of(bodies)}
         if self._done:
             headers["last"] = 1
-        return Chunk(headers, RAW, (data,) if length else (), self._timeout)
+        return sent_chunk(headers, RAW, bodies, 1, self._timeout, self._packer)
 
     def settle(self, replies: Mapping[str, Outcome]) -> Any:
         """Never called: a target that does not take a chunk fails the push by itself."""
@@ -92,14 +94,12 @@ class FileConsumer:
         self._index = 0
 
     def consume(self, chunk: Chunk) -> tuple[bool, Outcome]:
-        """Check and write. Raises `RequestFailed`, `SinkError`."""
+        """Check and write. Raises `InvalidRequest`, `SinkError`."""
         if chunk.codec != RAW:
-            text = f"{self.incoming.topic} takes files, and this is no chunk of one"
-            raise RequestFailed(text, code=CellReturnCode.INVALID_REQUEST)
-        data = chunk.bodies[0] if len(chunk.bodies) == 1 else b"".join(chunk.bodies)
-        if digest(data) != chunk.headers.get("d"):
-            text = f"chunk {self._index} was damaged on its way"
-            raise RequestFailed(text, code=CellReturnCode.INVALID_REQUEST)
+            raise InvalidRequest(f"{self.incoming.topic} takes files, and this is no chunk of one")
+        most = MOST_BYTES if self._sink.size is None else self._sink.size - self._offset
+        bodies = received_bodies(chunk, self._index, most)
+        data = bodies[0] if len(bodies) == 1 else b"".join(bodies)
         self._sink.write(self._offset, data)
         self._offset += len(data)
         self._index += 1

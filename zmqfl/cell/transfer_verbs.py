@@ -1,4 +1,7 @@
-"""The verbs of a cell that move files: push and consume, offer and pull. Each returns a handle at once."""
+"""The verbs of a cell that move files: push and consume, offer and pull. Each returns a handle at once.
+
+Those for values are in `object_verbs`.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,30 @@ from zmqfl.blobs.sink import FileSink, OnExists, Sink
 from zmqfl.blobs.source import BufferSource, FileSource
 from zmqfl.cell.callbacks import Callback, callback
 from zmqfl.cell.file_streams import NAME_KEY, SIZE_KEY, FileConsumer, FileProducer
+from zmqfl.cell.object_verbs import ObjectVerbs
 from zmqfl.cell.offering import Transaction
-from zmqfl.cell.pulling import PullHandle
+from zmqfl.cell.packing import packer_for
+from zmqfl.cell.pulling import PullHandle, SinkFactory
 from zmqfl.cell.pushing import PushHandle
 from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.cell.streams import ConsumerFactory, Incoming, Producer
-from zmqfl.config import MIB, CellConfig
+from zmqfl.cell.transfer_terms import CHUNK as CHUNK
+from zmqfl.cell.transfer_terms import CHUNK_TIMEOUT as CHUNK_TIMEOUT
+from zmqfl.cell.transfer_terms import OFFER_TIMEOUT as OFFER_TIMEOUT
+from zmqfl.cell.transfer_terms import Offer as Offer
+from zmqfl.cell.transfer_terms import check_chunk, targets_of
+from zmqfl.cell.transfer_terms import reply_of as reply_of
+from zmqfl.config import CellConfig
 from zmqfl.errors import ArgumentError, CellReturnCode, SinkError
 from zmqfl.fqcn import parse
 from zmqfl.protocol.commands import Outcome
+from zmqfl.wire.chunk_codec import Codec, check_codec
 
 if TYPE_CHECKING:
     from zmqfl.cell.transfer_edges import TransferEdges
 
 FILES: Final = "files"
 """The channel of `push_file` and `consume`, unless another one is named."""
-CHUNK: Final = 1 * MIB
-"""Bytes of a chunk (seed 000)."""
-CHUNK_TIMEOUT: Final = 30.0
-"""Seconds that a transfer may be without progress."""
-OFFER_TIMEOUT: Final = 3600.0
-"""Seconds without activity after which an offer ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +60,7 @@ class Received:
     """The cell where it failed, as far as the owner knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A file that others may pull. `withdraw` ends it."""
-
-    rid: str
-    owner: str
-    name: str
-    size: int
-    transaction: Transaction
-
-    def withdraw(self) -> None:
-        """Offer it no longer; who is pulling it gets an error."""
-        self.transaction.end()
-
-    def __enter__(self) -> Offer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.withdraw()
-
-
-class TransferVerbs:
+class TransferVerbs(ObjectVerbs):
     """Mixed into `Cell`."""
 
     if TYPE_CHECKING:
@@ -99,20 +84,26 @@ class TransferVerbs:
         chunk_size: int = CHUNK,
         window: int = 1,
         timeout: float = CHUNK_TIMEOUT,
+        codec: Codec = "auto",
+        secure: bool = False,
     ) -> PushHandle:
         """Push a file to all of `to` at once: all of them get it, or none. They must `consume` the topic.
 
         `context`: what their callbacks get to know. `window`: rounds under way at once; 1 is strict lockstep.
-        `timeout`: seconds without progress. The handle gives a `PushReport`, or raises `TransferError`.
+        `timeout`: seconds without progress. `codec`: "none", "lz4", "zstd", or "auto", which packs chunks where the
+        link is slower than that. `secure`: seal it for the targets, end to end. The handle gives a `PushReport`, or
+        raises `TransferError`.
         Raises `SourceError` for what is no readable file, `EncodeError`, `ArgumentError`, `ClosedError`.
         """
-        if chunk_size <= 0:
-            raise ArgumentError(f"chunk_size must be a number of bytes above 0, not {chunk_size}")
+        check_chunk(chunk_size)
         self._check()
+        check_codec(codec)
         source = FileSource(path)
         facts = {**(context or {}), NAME_KEY: source.name, SIZE_KEY: source.size}
-        producer = FileProducer(source, chunk_size, timeout)
-        return self.push(channel, topic, producer, to, facts, window=window, timeout=timeout, total=source.size)
+        producer = FileProducer(source, chunk_size, timeout, packer_for(codec, window, source.size))
+        return self.push(
+            channel, topic, producer, to, facts, window=window, timeout=timeout, total=source.size, secure=secure
+        )
 
     def push(
         self,
@@ -125,6 +116,7 @@ class TransferVerbs:
         window: int = 1,
         timeout: float = CHUNK_TIMEOUT,
         total: int = 0,
+        secure: bool = False,
     ) -> PushHandle:
         """Push what `producer` makes, chunk by chunk (see `zmqfl.cell.streams`). It is closed in any case.
 
@@ -132,7 +124,7 @@ class TransferVerbs:
         """
         try:
             self._check()
-            targets = _targets(to)
+            targets = targets_of(to)
             seconds = check_seconds(timeout, "timeout") or CHUNK_TIMEOUT
             handle = PushHandle(
                 targets,
@@ -141,7 +133,8 @@ class TransferVerbs:
                 on_reactor=self._is_on_reactor,
             )
             names = check_name(channel, "channel"), check_name(topic, "topic")
-            self._transfers.pushing.push(handle, *names, producer, context, window, seconds)
+            pushing = self._transfers.pushing
+            (pushing.push_sealed if secure else pushing.push)(handle, *names, producer, context, window, seconds)
         except BaseException:
             producer.close()
             raise
@@ -185,21 +178,24 @@ class TransferVerbs:
         timeout: float = OFFER_TIMEOUT,
         name: str = "",
         chunk_size: int = CHUNK,
+        codec: Codec = "auto",
         on_served: Callable[..., Any] | None = None,
         on_expired: Callable[..., Any] | None = None,
     ) -> Offer:
         """Let others pull a file, or bytes, by a reference id that nobody can guess.
 
         `to`: the only cells that may; None: whoever knows the id. `timeout`: seconds without activity after which it
-        ends. `on_served(rid, receiver, "success" | "failed", name)`; `on_expired(transaction id, names)`, on time-out
-        only. Raises `SourceError` for what is no readable file, `ClosedError`.
+        ends. `codec`: as of `push_file`. `on_served(rid, receiver, "success" | "failed", name)`;
+        `on_expired(transaction id, names)`, on time-out only. Raises `SourceError` for what is no readable file,
+        `ClosedError`.
         """
         self._check()
-        receivers = None if to is None else _targets(to)
+        receivers = None if to is None else targets_of(to)
         seconds = check_seconds(timeout, "timeout") or OFFER_TIMEOUT
+        check_codec(codec)
         source = FileSource(what) if isinstance(what, str | Path) else _buffer_source(name, what, chunk_size)
         transaction = self.new_transaction(seconds, on_expired)
-        rid = transaction.add(source, chunk_size, receivers, callback(on_served))
+        rid = transaction.add(source, chunk_size, receivers, callback(on_served), codec=codec)
         return Offer(rid, self.fqcn, source.name, source.size, transaction)
 
     def new_transaction(
@@ -232,6 +228,10 @@ class TransferVerbs:
         folder = None if to is None else Path(to).absolute()
         if folder is not None and not folder.is_dir():
             raise ArgumentError(f"{folder} is not a folder; make it first")
+        make = partial(_make_sink, folder, name, on_exists, self.config.payload_limit)
+        return self._pull(rid, owner, make, timeout, resume)
+
+    def _pull(self, rid: str, owner: str, make_sink: SinkFactory, timeout: float, resume: bool) -> PullHandle:
         handle = PullHandle(
             rid,
             parse(owner, "owner"),
@@ -239,16 +239,8 @@ class TransferVerbs:
             on_reactor=self._is_on_reactor,
         )
         seconds = check_seconds(timeout, "timeout") or CHUNK_TIMEOUT
-        make = partial(_make_sink, folder, name, on_exists, self.config.payload_limit)
-        self._transfers.pulling.pull(handle, make, seconds, resume)
+        self._transfers.pulling.pull(handle, make_sink, seconds, resume)
         return handle
-
-
-def _targets(to: str | Iterable[str]) -> tuple[str, ...]:
-    names = (to,) if isinstance(to, str) else tuple(dict.fromkeys(to))
-    if not names:
-        raise ArgumentError("there are no targets; name at least one cell")
-    return tuple(parse(name, "to") for name in names)
 
 
 def _buffer_source(name: str, buffer: bytes | bytearray | memoryview, chunk: int) -> BufferSource:
@@ -287,12 +279,3 @@ def _make_consumer(
 
     taken = None if chunk_taken is None else chunk_taken.run
     return FileConsumer(incoming, folder, safe_name(name), on_exists, taken, ended)
-
-
-def reply_of(value: Any) -> Outcome:
-    """What a callback at the end of a stream has given, for the owner."""
-    from zmqfl.cell.pushing import PAYLOAD_CODEC
-    from zmqfl.wire import payload
-
-    bodies = () if value is None else tuple(payload.encode(value))
-    return Outcome(CellReturnCode.OK, "", PAYLOAD_CODEC, {}, bodies)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from zmqfl.cell.file_streams import RAW, FileConsumer, FileProducer, unique_name
+from zmqfl.cell.file_streams import FileConsumer, FileProducer, unique_name
 from zmqfl.cell.streams import Chunk, Incoming
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.keys import FLContextKey
@@ -19,6 +19,7 @@ from zmqfl.errors import CellReturnCode, InvalidRequest, SinkError
 from zmqfl.protocol.commands import Outcome
 from zmqfl.streaming.contracts import ConsumerFactory, ObjectConsumer, ObjectProducer, StreamContext, StreamContextKey
 from zmqfl.streaming.file_receiver import make_safe, note_end
+from zmqfl.wire.codecs import RAW
 
 DATA: Final = "Streamer.data"
 CHUNK: Final = "chunk"

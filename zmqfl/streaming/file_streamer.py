@@ -19,6 +19,7 @@ from typing import Any
 from zmqfl.blobs.source import FileSource
 from zmqfl.cell.callbacks import callback
 from zmqfl.cell.file_streams import LOCATION_KEY, NAME_KEY, SIZE_KEY, FileProducer
+from zmqfl.cell.packing import packer_for
 from zmqfl.cell.registry import check_name
 from zmqfl.cell.transfer_verbs import CHUNK, CHUNK_TIMEOUT
 from zmqfl.context.fl_context import FLContext
@@ -53,7 +54,7 @@ class FileStreamer(StreamerBase):
         Raises `ArgumentError` (a ValueError) for a `dest_dir` that is no folder, `RuntimeError` where the engine of
         the context does not stream.
         """
-        engine = _engine_of(fl_ctx)
+        engine = engine_of(fl_ctx)
         check_name(channel, "channel")
         check_name(topic, "topic")
         folder = checked_folder(dest_dir, "dest_dir")
@@ -92,14 +93,14 @@ class FileStreamer(StreamerBase):
         be, `SourceError` for a file that cannot be read, `RuntimeError` where the engine of the context does not
         stream.
         """
-        engine = _engine_of(fl_ctx)
+        engine = engine_of(fl_ctx)
         size = _checked_size(chunk_size)
         timeout = checked_timeout(chunk_timeout or CHUNK_TIMEOUT, "chunk_timeout")
         if stream_ctx is not None and not isinstance(stream_ctx, dict):
             raise ArgumentError(f"stream_ctx must be a dict, not {type(stream_ctx).__name__}")
         source = FileSource(checked_file(file_name))
         facts = {**(stream_ctx or {}), NAME_KEY: source.name, SIZE_KEY: source.size}
-        chunks = FileProducer(source, size, timeout)
+        chunks = FileProducer(source, size, timeout, packer_for("auto", 1, source.size))
         try:
             if isinstance(engine, CellStreamEngine):
                 code = engine.push_stream(
@@ -163,7 +164,7 @@ def _checked_size(given: object) -> int:
     return given
 
 
-def _engine_of(fl_ctx: FLContext) -> StreamableEngine:
+def engine_of(fl_ctx: FLContext) -> StreamableEngine:
     if not isinstance(fl_ctx, FLContext):
         raise ArgumentError(f"fl_ctx must be an FLContext, not {type(fl_ctx).__name__}")
     engine = fl_ctx.get_engine()

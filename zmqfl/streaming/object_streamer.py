@@ -221,9 +221,9 @@ class ObjectStreamer:
         """Start a push and wait for its end. `cells`: the cell of each target, "" where there is none."""
         try:
             signal = self._checked(channel, topic, fl_ctx)
-            obstacle = _SECURE if secure else _obstacle(cells)
+            obstacle = _obstacle(cells)
             if obstacle:
-                self._report(channel, topic, obstacle, optional=optional and not secure)
+                self._report(channel, topic, obstacle, optional=optional)
             if obstacle or (signal is not None and signal.triggered):
                 producer.close()
                 return ReturnCode.ERROR if obstacle else ReturnCode.TASK_ABORTED
@@ -232,8 +232,9 @@ class ObjectStreamer:
             producer.close()
             raise
         handle = self._cell.push(
-            channel, topic, producer, list(dict.fromkeys(cells.values())), sent, timeout=timeout, total=total
-        )
+            channel, topic, producer, list(dict.fromkeys(cells.values())), sent,
+            timeout=timeout, total=total, secure=secure,
+        )  # fmt: skip
         try:
             report = _report_of(handle, signal)
         except ClosedError:
@@ -243,7 +244,8 @@ class ObjectStreamer:
         aborted = signal is not None and signal.triggered
         if aborted or (report.code is CellReturnCode.ABORT_RUN and not report.culprit):
             return ReturnCode.TASK_ABORTED
-        self._report(channel, topic, f"{report.culprit or self._cell.fqcn}: {report.reason}", optional=optional)
+        reason = f"{report.culprit or self._cell.fqcn}: {report.reason}"
+        self._report(channel, topic, reason, optional=optional and not secure)
         return ReturnCode.ERROR
 
     def _checked(self, channel: str, topic: str, fl_ctx: FLContext) -> Signal | None:
@@ -272,9 +274,6 @@ class ObjectStreamer:
 
     def __repr__(self) -> str:
         return f"<ObjectStreamer of {self._cell.fqcn}{', shut down' if self._is_shut else ''}>"
-
-
-_SECURE = "secure=True needs sealing keys, which this version does not have; nothing was sent"
 
 
 def _obstacle(cells: dict[str, str]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from zmqfl.cell.callbacks import Callback
-from zmqfl.cell.pushing import PAYLOAD_CODEC
 from zmqfl.cell.streams import Chunk
 from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable, shareable_of
@@ -16,6 +15,7 @@ from zmqfl.protocol.commands import Outcome
 from zmqfl.streaming.cell_streams import Arrival, rc_of_failure
 from zmqfl.streaming.contracts import ConsumerFactory, ObjectConsumer, StreamContextKey
 from zmqfl.wire import payload
+from zmqfl.wire.codecs import PAYLOAD_CODEC
 
 log = logging.getLogger("zmqfl.streaming")
 OK = CellReturnCode.OK

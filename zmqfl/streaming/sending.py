@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from zmqfl.cell.pushing import PAYLOAD_CODEC
 from zmqfl.cell.streams import Chunk
 from zmqfl.context.aux_payload import failed
 from zmqfl.context.fl_context import FLContext
@@ -16,6 +15,7 @@ from zmqfl.errors import ArgumentError, DecodeError
 from zmqfl.protocol.commands import Outcome
 from zmqfl.streaming.contracts import END_RESULT, ObjectProducer, StreamContext
 from zmqfl.wire import payload
+from zmqfl.wire.codecs import PAYLOAD_CODEC
 
 
 class SendingObjects:

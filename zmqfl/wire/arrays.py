@@ -192,8 +192,7 @@ def lift_array(dtype: DType, shape: object, order: object, data: object, adopt: 
 
 
 def _can_adopt(data: memoryview, dtype: DType) -> bool:
-    address: int = np.frombuffer(data, np.uint8).ctypes.data
-    return len(data) > 0 and not data.readonly and address % dtype.alignment == 0
+    return not data.readonly and np.frombuffer(data, np.uint8).ctypes.data % dtype.alignment == 0
 
 
 def _check_text(array: Array) -> None:

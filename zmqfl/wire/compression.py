@@ -9,7 +9,8 @@ Source: the chunk header in c-blosc2's README_CHUNK_FORMAT.rst; reference "chann
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 from zmqfl.errors import DecodeError, EncodeError
 
@@ -26,13 +27,21 @@ _FILTERS = {0, 1}  # none, shuffle
 _SPECIAL = {0x00, 0x10}  # the last byte: ordinary chunk, all zeros; others are lazy, uninitialised, dictionaries
 
 
+@cache
+def prepare() -> Any:
+    """Import blosc2, which costs 24 MiB and up to a second: only those do who compress. Returns the module."""
+    import blosc2
+
+    blosc2.set_releasegil(True)  # else nothing runs in this process while a chunk is compressed
+    return blosc2
+
+
 def compress(data: Buffer, codec: CodecName, typesize: int) -> bytes:
     """`data` as one blosc2 chunk, shuffled by `typesize` (bytes of an item, 1 to 255).
 
     It may be up to 32 bytes longer than `data`: send the smaller. Raises `EncodeError` for more than `MAX_BYTES`.
     """
-    import blosc2  # 24 MiB: imported only by those who compress
-
+    blosc2 = prepare()
     size = memoryview(data).nbytes
     if size > MAX_BYTES:
         raise EncodeError(f"{size} bytes are too many to compress as one chunk; give at most {MAX_BYTES}")
@@ -54,12 +63,11 @@ def decompress(data: Buffer, expected: int) -> bytes:
 
     The caller limits `expected` first: that much is allocated. Raises `DecodeError` for any other chunk.
     """
-    import blosc2
-
     header = bytes(memoryview(data).cast("B")[:_HEADER_BYTES])
     _check_header(header, memoryview(data).nbytes, expected)
+    blosc2 = prepare()
     try:
-        plain: bytes = blosc2.decompress2(data)
+        plain: bytes = blosc2.decompress2(data, nthreads=1)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise DecodeError(f"compressed chunk is damaged: {error}") from error
     return plain

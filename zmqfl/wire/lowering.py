@@ -21,7 +21,8 @@ _BASES = (dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, 
 
 
 class Lowering:
-    """Lowers one value. `pieces` are the bytes left out of the tree, in the order in which it mentions them.
+    """Lowers one value. `pieces` are the bytes left out of the tree, in the order in which it mentions them; `items`
+    the bytes of one item of each, 1 for bytes.
 
     `path` holds the keys and indices down to the value at work: after an error it tells where that was.
     """
@@ -29,6 +30,7 @@ class Lowering:
     def __init__(self, path: list[object]) -> None:
         self.path = path
         self.pieces: list[bytes | memoryview] = []
+        self.items: list[int] = []
 
     def lower(self, value: Any) -> object:
         """The tree of `value`. Raises `Refusal`, or what a foreign object raises when it is read."""
@@ -87,6 +89,7 @@ class Lowering:
         fixed = isinstance(value, bytes)
         if len(value) >= RAW_BYTES_BYTES:
             self.pieces.append(value if isinstance(value, bytes) else memoryview(value))
+            self.items.append(1)
             return [MARKS[Tag.RAW_BYTES if fixed else Tag.RAW_BYTEARRAY], len(value)]
         return value if fixed else [MARKS[Tag.BYTEARRAY], bytes(value)]
 
@@ -95,6 +98,7 @@ class Lowering:
         if array.nbytes < RAW_ARRAY_BYTES:
             return arrays.lower_plain(array, header) or [MARKS[Tag.ARRAY], *header, arrays.flat_bytes(array)]
         self.pieces.append(arrays.flat_bytes(array))
+        self.items.append(array.itemsize)
         return [MARKS[Tag.ARRAY], *header, None]
 
     def _lower_uncommon(self, value: Any, kind: type) -> list[object]:

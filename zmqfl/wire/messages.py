@@ -95,6 +95,14 @@ class Flag(IntFlag):
     """A request that may run more than once: the callee keeps no reply for it, and a lost one is sent again."""
 
 
+class Feature(IntFlag):
+    """Bits of `features` in HELLO and WELCOME: what the sender can do for its neighbour."""
+
+    NONE = 0
+    RELAY_CACHE = 1
+    """Of a parent: it keeps chunks of pulls that pass it, and gives them to a child that asks it instead of the owner."""
+
+
 class Lane(IntEnum):
     """Which of the two connections of a link carries the message."""
 

@@ -21,8 +21,9 @@ are themselves; anything else is an array that starts with a mark (`zmqfl.wire.t
 
 **Raw frames.** An array of 8 KiB or more has nil for its bytes, and long bytes are RAW_*: their bytes follow in frames
 1, 2, ..., in the order in which frame 0 mentions them. One frame holds one or more whole pieces, and every byte is
-used exactly once; so there is no index that a peer could forge or use twice. There are at most 62 frames: when a value
-has more pieces, the last frame holds all that remain, one after the other.
+used exactly once; so there is no index that a peer could forge or use twice. In a message there are at most 62 frames:
+when a value has more pieces, the last frame holds all that remain, one after the other. Where a value is no message
+(`encode_pieces`) each piece has a frame of its own.
 
 **msgpack-numpy.** Small numeric arrays in C order are written in msgpack-numpy's own form, a map with the key `b"nd"`,
 and every map with that key (or `b"complex"`) is read as that form, behind the guard of `zmqfl.wire.arrays`. A user's
@@ -49,7 +50,7 @@ from zmqfl.wire.registry import register_dataclass, register_enum
 from zmqfl.wire.scalars import lower_int
 from zmqfl.wire.tags import Refusal, is_flat, place_of, tag_of
 
-__all__ = ["Buffer", "decode", "encode", "register_dataclass", "register_enum"]
+__all__ = ["Buffer", "decode", "encode", "encode_pieces", "message_frames", "register_dataclass", "register_enum"]
 
 MAX_FRAMES = 62
 """Frames of one payload: what a message may have (64), less its two headers."""
@@ -68,26 +69,50 @@ def encode(value: object, copy: bool = True) -> list[bytes | memoryview]:
             return [_pack(value)]
         lowering = Lowering(path)
         body = _pack(lowering.lower(value))
-        return [body, *_frames_of(lowering.pieces, copy)]
+        return message_frames([body, *lowering.pieces], copy)
     except Refusal as refusal:
         raise EncodeError(_message(path, refusal)) from refusal.__cause__
     except Exception as error:
         raise EncodeError(_message(path, error)) from error
 
 
-def decode(frames: Sequence[Buffer], adopt: bool = False) -> Any:
+def encode_pieces(value: object) -> tuple[list[bytes | memoryview], list[int]]:
+    """`value` as any number of frames, none of them joined or copied, and the bytes of one item of each.
+
+    For streams and objects in memory, which have more room than a message; `decode` them with `most`. Raises as
+    `encode` does.
+    """
+    path: list[object] = []
+    try:
+        if is_flat(value):  # the fast path for small requests
+            return [_pack(value)], [1]
+        lowering = Lowering(path)
+        body = _pack(lowering.lower(value))
+        return [body, *lowering.pieces], [1, *lowering.items]
+    except Refusal as refusal:
+        raise EncodeError(_message(path, refusal)) from refusal.__cause__
+    except Exception as error:
+        raise EncodeError(_message(path, error)) from error
+
+
+def message_frames(pieces: list[bytes | memoryview], copy: bool = True) -> list[bytes | memoryview]:
+    """What `encode_pieces` gave as the frames of a message, `copy` as of `encode`."""
+    return [pieces[0], *_frames_of(pieces[1:], copy)]
+
+
+def decode(frames: Sequence[Buffer], adopt: bool = False, most: int = MAX_FRAMES) -> Any:
     """The value in `frames`; its arrays are writable and own their memory, nothing in it refers to `frames`.
 
     With `adopt` big arrays are writable views of `frames` instead, without a copy: give frames that nobody else reads
     or writes from then on (a bytearray, or a memoryview of one or of a numpy array). Each array keeps the whole frame
     alive in which it lies. What cannot be a view is copied: bytes, small arrays, all in a read-only frame, and an
-    array that does not lie at a multiple of its dtype's alignment.
+    array that does not lie at a multiple of its dtype's alignment. `most`: frames that are accepted.
     Raises `DecodeError`, and nothing else, for anything that `encode` (or msgpack-numpy) would not have written.
     """
     path: list[object] = []
     try:
-        if not 1 <= len(frames) <= MAX_FRAMES:
-            raise Refusal(f"{len(frames)} frames, not 1 to {MAX_FRAMES}")
+        if not 1 <= len(frames) <= most:
+            raise Refusal(f"{len(frames)} frames, not 1 to {most}")
         body = frames[0]
         if len(body) > CHECKED_BYTES:
             check_claims(body)

@@ -1,0 +1,14 @@
+"""How the bodies of a message are to be read, by the number in its header."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAYLOAD_CODEC: Final = 1
+"""A value, see `zmqfl.wire.payload`."""
+RAW: Final = 2
+"""Bytes of a file."""
+REFERENCE: Final = 3
+"""Where the value is to be had, see `zmqfl.cell.references`."""
+SEALED: Final = 16
+"""Sealed for its targets, see `zmqfl.wire.seal`."""
