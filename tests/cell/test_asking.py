@@ -54,9 +54,9 @@ def test_cell_N03_a_payload_of_several_segments(server: Cell, site: Cell) -> Non
 
 
 def test_cell_N03_a_payload_above_the_limit(federation: Federation) -> None:
-    small = replace(QUICK, payload_limit=2 * QUICK.segment)
+    small = replace(QUICK, payload_limit=2 * QUICK.segment, reference_threshold=0)
     server = federation.start("server", config=small)
-    site = federation.start("site-1", server, None)
+    site = federation.start("site-1", server, config=replace(QUICK, reference_threshold=0))
     body = bytes(small.payload_limit)
     reply = site.request("server", "test", "echo", body).reply(LONG)  # the site's own limit is higher
     assert reply.return_code is CellReturnCode.MSG_TOO_BIG

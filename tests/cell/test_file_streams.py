@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from zmqfl.blobs.source import FileSource
-from zmqfl.cell.file_streams import NAME_KEY, RAW, SIZE_KEY, FileConsumer, FileProducer, unique_name
+from zmqfl.cell.file_streams import NAME_KEY, SIZE_KEY, FileConsumer, FileProducer, unique_name
 from zmqfl.cell.streams import Chunk, Incoming
 from zmqfl.errors import CellReturnCode, RequestFailed, SinkError
 from zmqfl.protocol.commands import Outcome
+from zmqfl.wire.codecs import RAW
 
 OK = CellReturnCode.OK
 Ends = list[tuple[Path | None, CellReturnCode, str, str]]

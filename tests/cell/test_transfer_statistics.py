@@ -75,6 +75,20 @@ def test_offers_and_pulls(federation: Federation, tmp_path: Path, file: Path) ->
         handle.result(LONG)
 
 
+def test_what_a_relay_keeps(federation: Federation, tmp_path: Path, file: Path) -> None:
+    server, relay, other, _ = federation.tree()
+    site = federation.start("relay.site-3", relay)
+    (tmp_path / "to").mkdir()
+    offer = server.offer(file)
+    site.pull(offer.rid, "server", tmp_path / "to").result(LONG)
+    (kept,) = relay.transfers()
+    assert (kept.kind, kept.peer, kept.name, kept.done, kept.total) == ("relay", "server", "model.pt", SIZE, SIZE)
+    assert kept.state == "kept"
+    counters = relay.statistics().counters
+    assert (counters["relay_misses"], counters["relay_bytes"], counters["relay_grants"]) == (3, SIZE, 1)
+    assert other.transfers() == ()
+
+
 def test_names_of_others_do_nothing_to_a_terminal(federation: Federation, tmp_path: Path) -> None:
     server = federation.start("server")
     go = threading.Event()

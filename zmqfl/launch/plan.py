@@ -138,7 +138,6 @@ def _site(topology: Topology, name: str, run_dir: str) -> Iterator[SiteSpec]:
         listen=listen,
         children=tuple(_tcp_children(topology, name)),
         security=topology.security.mode,
-        keys=_keys(topology, run_dir) if has_tcp else "",
         trusted_network=topology.security.trusted_network,
         run=site.run,
         args=site.args,
@@ -151,7 +150,8 @@ def _site(topology: Topology, name: str, run_dir: str) -> Iterator[SiteSpec]:
         allow=site.allow,
     )
     for instance in tree.instances(topology, name):
-        yield replace(spec, fqcn=tree.fqcn(topology, name, instance))
+        fqcn = tree.fqcn(topology, name, instance)
+        yield replace(spec, fqcn=fqcn, keys=_keys(topology, run_dir, fqcn, has_tcp))
 
 
 def _listener(entry: Listen, topology: Topology, name: str, run_dir: str) -> Listener:
@@ -192,8 +192,13 @@ def _tcp_children(topology: Topology, name: str) -> Iterator[str]:
             yield from (tree.fqcn(topology, child, each) for each in tree.instances(topology, child))
 
 
-def _keys(topology: Topology, run_dir: str) -> str:
+def _keys(topology: Topology, run_dir: str, fqcn: str, has_tcp: bool) -> str:
+    """The folder of keys of a process: its own where `zmqfl provision` has made one, for its card is in it, too."""
     security = topology.security
     if security.mode == "none" or not security.keys:
+        return ""
+    if security.keys != AUTO and (own := Path(security.keys, fqcn)).is_dir():
+        return str(own)
+    if not has_tcp:
         return ""
     return f"{run_dir}/keys" if security.keys == AUTO else security.keys

@@ -183,7 +183,8 @@ class Security(Model):
     mode: Literal["curve", "none"] = "curve"
     """none: no encryption and no authentication, on loopback, or anywhere with trusted_network."""
     keys: str | None = None
-    """Folder with public/NAME.key and private/NAME.key_secret, relative to this file; auto: the launcher makes them."""
+    """Folder with public/NAME.key and private/NAME.key_secret, or with a folder FQCN of that kind for each site, as
+    `zmqfl provision` makes them; relative to this file. auto: the launcher makes them."""
     allow: Literal["listed"] = "listed"
     """Only the sites of this file."""
     trusted_network: bool = False

@@ -5,7 +5,7 @@
     FOLDER/revoked                   one name or public key per line; `#` begins a comment
 
 The files are ZPL certificates as `zmq.auth` and czmq read them. NAME is the FQCN of the cell; the file repeats it
-as metadata, so that a renamed file is not a renamed cell.
+as metadata, so that a renamed file is not a renamed cell. What `secure=True` needs besides is in `cards`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
 from zmq.utils import z85
@@ -25,6 +25,9 @@ from zmq.utils import z85
 from zmqfl import fqcn
 from zmqfl.errors import FqcnError, KeyFileError
 from zmqfl.fqcn import FQCN
+
+if TYPE_CHECKING:
+    from zmqfl.transport.cards import SealingKeys
 
 PUBLIC: Final = ".key"
 SECRET: Final = ".key_secret"
@@ -41,6 +44,8 @@ class Keys:
     """The one key that the parent must prove; None for a root."""
     allowed: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Name -> public key of all who may connect."""
+    sealing: SealingKeys | None = field(default=None, repr=False)
+    """Its card and sealing key; None: CURVE alone, and `secure=True` is refused."""
 
     def without(self, name: str) -> Keys:
         """The same keys, but `name` may not connect."""
@@ -60,16 +65,49 @@ def generate(name: str, folder: Path, force: bool = False) -> Path:
         secret_file.parent.mkdir(exist_ok=True)
         secret_file.parent.chmod(0o700)
         # The secret first: where two run at once, only the one whose secret is there writes the public key.
-        _write(secret_file, _certificate(name, public, secret), 0o600, replace_old=force)
-        _write(public_file, _certificate(name, public), 0o644, replace_old=True)
+        write_file(secret_file, _certificate(name, public, secret), 0o600, replace_old=force)
+        write_file(public_file, _certificate(name, public), 0o644, replace_old=True)
     except OSError as error:
         remedy = "name a folder that you may write to"
         raise KeyFileError(f"cannot be written: {error.strerror}", file=str(secret_file), remedy=remedy) from None
     return public_file
 
 
+def load_public(folder: Path, name: str) -> bytes:
+    """The public key of cell `name` (Z85), whether it may connect or not. Raises `KeyFileError`."""
+    return _read(_public_file(folder, name), name)[0]
+
+
+def copy_public(name: str, source: Path, target: Path) -> None:
+    """Copy the public key of cell `name` from one folder of keys to another. Raises `KeyFileError`."""
+    file = _public_file(target, name)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, _certificate(name, load_public(source, name)), 0o644, replace_old=True)
+    except OSError as error:
+        remedy = "name a folder that you may write to"
+        raise KeyFileError(f"cannot be written: {error.strerror}", file=str(file), remedy=remedy) from None
+
+
+def revoke(folder: Path, keys: Mapping[bytes, str]) -> None:
+    """Add public keys (Z85) to FOLDER/revoked, each with a comment; what is in it stays. Raises `KeyFileError`."""
+    file = folder / "revoked"
+    old = read_text(file, missing="")
+    known = load_revoked(folder)
+    lines = [f"{key.decode()} # {comment}\n" for key, comment in keys.items() if key.decode() not in known]
+    if not lines:
+        return
+    try:
+        write_file(
+            file, old + ("" if old.endswith("\n") or not old else "\n") + "".join(lines), 0o644, replace_old=True
+        )
+    except OSError as error:
+        remedy = "name a folder that you may write to"
+        raise KeyFileError(f"cannot be written: {error.strerror}", file=str(file), remedy=remedy) from None
+
+
 def load(folder: Path, name: str, parent: str | None = None) -> Keys:
-    """Read the keys of cell `name`: its secret, its parent's public key, and all who may connect.
+    """Read the keys of cell `name`: its secret, its parent's public key, all who may connect, and its card, if any.
 
     Raises `KeyFileError` naming the file and the remedy, for whatever is missing, malformed, open to others,
     revoked, or does not fit together.
@@ -82,14 +120,26 @@ def load(folder: Path, name: str, parent: str | None = None) -> Keys:
         problem, remedy = f"is not the secret of {_public_file(folder, name)}", "generate both again with force"
         raise KeyFileError(problem, file=str(file), remedy=remedy)
     parent_public = _known(allowed, folder, fqcn.parse(parent, "parent")) if parent else None
-    return Keys(name, public, secret, parent_public, allowed)
+    return Keys(name, public, secret, parent_public, allowed, load_sealing(folder, name, public))
+
+
+def load_sealing(folder: Path, name: str, public: bytes) -> SealingKeys | None:
+    """What a cell with this CURVE key (Z85) needs for `secure=True`; None where FOLDER has none of it.
+
+    Raises `KeyFileError` for what is missing, malformed, open to others, or does not fit together.
+    """
+    if not any((folder / place).exists() for place in (f"cards/{name}.card", f"private/{name}.seal_secret")):
+        return None
+    from zmqfl.transport import cards  # 8 MiB that a cell without a card does not need
+
+    return cards.load(folder, name, z85.decode(public))
 
 
 def load_allowed(folder: Path) -> dict[str, bytes]:
     """Name -> public key of all in FOLDER/public that are not revoked. Raises `KeyFileError`; see `load`."""
     allowed: dict[str, bytes] = {}
     owners: dict[bytes, Path] = {}
-    revoked = _load_revoked(folder / "revoked")
+    revoked = load_revoked(folder)
     for file in sorted((folder / "public").glob(f"*{PUBLIC}")):
         name = file.name.removesuffix(PUBLIC)
         if problem := FQCN.validate(name):
@@ -101,6 +151,16 @@ def load_allowed(folder: Path) -> dict[str, bytes]:
         if name not in revoked and key.decode() not in revoked:
             allowed[name] = key
     return allowed
+
+
+def raw(key: bytes) -> bytes:
+    """The 32 bytes of a key in Z85."""
+    return z85.decode(key)
+
+
+def spelled(key: bytes) -> bytes:
+    """A key of 32 bytes in Z85."""
+    return z85.encode(key)
 
 
 def _known(allowed: Mapping[str, bytes], folder: Path, name: str) -> bytes:
@@ -120,16 +180,18 @@ def _secret_file(folder: Path, name: str) -> Path:
     return folder / "private" / (name + SECRET)
 
 
-def _load_revoked(file: Path) -> frozenset[str]:
+def load_revoked(folder: Path) -> frozenset[str]:
+    """The names and public keys in FOLDER/revoked. Raises `KeyFileError`."""
+    file = folder / "revoked"
     entries = set()
-    for number, line in enumerate(_read_text(file, missing="").splitlines(), start=1):
+    for number, line in enumerate(read_text(file, missing="").splitlines(), start=1):
         entry = _before_comment(line)
         if not entry:
             continue
         try:
             entries.add(entry if _is_key(entry) else fqcn.parse(entry))
         except FqcnError as error:
-            raise _malformed(file, f"line {number}: {error.problem}") from None
+            raise malformed(file, f"line {number}: {error.problem}") from None
     return frozenset(entries)
 
 
@@ -141,22 +203,22 @@ def _before_comment(line: str) -> str:
 def _read_secret(file: Path, name: str) -> tuple[bytes, bytes]:
     public, secret = _read(file, name, private=True)
     if secret is None:
-        raise _malformed(file, "has no secret-key")
+        raise malformed(file, "has no secret-key")
     if zmq.curve_public(secret) != public:
-        raise _malformed(file, "its public-key and secret-key do not match")
+        raise malformed(file, "its public-key and secret-key do not match")
     return public, secret
 
 
 def _read(file: Path, name: str, private: bool = False) -> tuple[bytes, bytes | None]:
     """The public and, if it is there, the secret key in a certificate of cell `name`."""
-    values = dict(_items(_read_text(file, private)))
+    values = dict(_items(read_text(file, private)))
     if (owner := values.get("name", name)) != name:
         raise KeyFileError(f"holds the key of {owner!r}", file=str(file), remedy="give it its own name again")
     for label in ("public-key", "secret-key"):
         if (key := values.get(label)) is not None and not _is_key(key):
-            raise _malformed(file, f"its {label} is no Z85 key of 40 characters")
+            raise malformed(file, f"its {label} is no Z85 key of 40 characters")
     if "public-key" not in values:
-        raise _malformed(file, "has no public-key")
+        raise malformed(file, "has no public-key")
     secret = values.get("secret-key")
     return values["public-key"].encode(), None if secret is None else secret.encode()
 
@@ -168,7 +230,7 @@ def _items(text: str) -> list[tuple[str, str]]:
     return [(name.strip(), value.strip().strip("\"'")) for name, _, value in pairs]
 
 
-def _read_text(file: Path, private: bool = False, missing: str | None = None) -> str:
+def read_text(file: Path, private: bool = False, missing: str | None = None) -> str:
     """The text of a file, `missing` if there is none. `private`: only its owner may have rights to it."""
     try:
         with file.open("rb") as stream:
@@ -184,7 +246,7 @@ def _read_text(file: Path, private: bool = False, missing: str | None = None) ->
     except OSError as error:
         raise KeyFileError(f"cannot be read: {error.strerror}", file=str(file), remedy="mend its rights") from None
     except UnicodeDecodeError:
-        raise _malformed(file, "is not ASCII text") from None
+        raise malformed(file, "is not ASCII text") from None
 
 
 def _certificate(name: str, public: bytes, secret: bytes | None = None) -> str:
@@ -193,7 +255,7 @@ def _certificate(name: str, public: bytes, secret: bytes | None = None) -> str:
     return text if secret is None else f'{text}    secret-key = "{secret.decode()}"\n'
 
 
-def _write(file: Path, text: str, mode: int, replace_old: bool) -> None:
+def write_file(file: Path, text: str, mode: int, replace_old: bool) -> None:
     """Write a whole file or none: under another name first, then renamed or, not to replace an old one, linked."""
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=file.parent)
     try:
@@ -220,5 +282,6 @@ def _is_key(text: str) -> bool:
         return False
 
 
-def _malformed(file: Path, problem: str) -> KeyFileError:
+def malformed(file: Path, problem: str) -> KeyFileError:
+    """The error for a file that is not what it should be."""
     return KeyFileError(problem, file=str(file), remedy="generate or copy it again")
