@@ -8,17 +8,16 @@ import pytest
 
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Abandon, Ask, Command, Commit, Outcome, Prepare, PullEnded, Unask, Write
+from zmqfl.protocol.pull_grid import MAX_CHUNK
 from zmqfl.protocol.pull_receiver import (
-    FIRST_WINDOW,
-    FOREVER,
-    MAX_CHUNK,
     MOST_BAD,
     MOST_LOST,
-    MOST_WINDOW,
+    PATIENCE,
     PullReceiver,
     PullState,
 )
-from zmqfl.protocol.pull_source import CHANNEL, DONE, GET, HAVE, OPEN, changed
+from zmqfl.protocol.pull_source import CHANNEL, DONE, FOREVER, GET, HAVE, OPEN, changed
+from zmqfl.protocol.pull_window import FIRST_WINDOW, MOST_WINDOW
 
 OK, FAILED, ABORT = CellReturnCode.OK, CellReturnCode.PROCESS_EXCEPTION, CellReturnCode.ABORT_RUN
 COMM, BUSY, INVALID = CellReturnCode.COMM_ERROR, CellReturnCode.SERVICE_UNAVAILABLE, CellReturnCode.INVALID_REQUEST
@@ -30,18 +29,25 @@ def fresh() -> PullReceiver:
     return PullReceiver(3, "o", "R1", TIMEOUT, PAUSE, AT)
 
 
-def get(pull: PullReceiver, index: int, *waits_for: int) -> Ask:
-    headers = {"r": "R1", "p": 3, "i": index, "w": [*waits_for, index]}
-    return Ask(pull, index, ("o",), CHANNEL, GET, headers, 0, (), FOREVER, repeatable=True)
+def ask(pull: PullReceiver, tag: Any, topic: str, at: str, timeout: float, **more: Any) -> Ask:
+    headers = {"r": "R1", "p": 3, "f": "F", **({"o": "o"} if at != "o" else {}), **more}
+    return Ask(pull, tag, (at,), CHANNEL, topic, headers, 0, (), timeout, repeatable=topic != DONE)
 
 
-def have(pull: PullReceiver, *waits_for: int) -> Ask:
-    headers = {"r": "R1", "p": 3, "w": [*waits_for]}
-    return Ask(pull, "have", ("o",), CHANNEL, HAVE, headers, 0, (), TIMEOUT, repeatable=True)
+def get(pull: PullReceiver, index: int, *waits_for: int, at: str = "o") -> Ask:
+    return ask(pull, index, GET, at, FOREVER, i=index, w=[*waits_for, index], z=1)
+
+
+def have(pull: PullReceiver, *waits_for: int, at: str = "o") -> Ask:
+    return ask(pull, "have", HAVE, at, TIMEOUT, w=[*waits_for])
 
 
 def done(pull: PullReceiver, status: str) -> Ask:
-    return Ask(pull, "done", ("o",), CHANNEL, DONE, {"r": "R1", "p": 3, "s": status}, 0, (), TIMEOUT)
+    return ask(pull, "done", DONE, "o", TIMEOUT, s=status)
+
+
+def left(pull: PullReceiver, status: str) -> Ask:
+    return ask(pull, "left", DONE, "up", TIMEOUT, s=status)
 
 
 def grid(size: int = 100, chunk: Any = 10, **headers: Any) -> Outcome:
@@ -185,7 +191,7 @@ def test_the_window_follows_what_comes() -> None:
             now += pause
             pull.answered(index, "o", chunk(), now)
             pull.written(index, "ok", "", now)
-    assert slow._window == 2
+    assert slow._window.size == 2
     assert len(slow._asked) <= 2
     assert len(fast._asked) == MOST_WINDOW
 
@@ -197,7 +203,7 @@ def test_while_the_window_shrinks_no_get_goes_out__have() -> None:
         pull.answered(index, "o", chunk(), now)
         pull.written(index, "ok", "", now)
     asked = list(pull._asked)
-    assert pull._window < len(asked)
+    assert pull._window.size < len(asked)
     assert pull.answered(asked[0], "o", chunk(), now + 10) == [write(asked[0]), have(pull, *asked[1:])]
 
 
@@ -212,10 +218,14 @@ def test_nothing_comes_for_a_pause__have__not_while_one_is_out() -> None:
     assert pull.deadline == AT + 3.5 + PAUSE
 
 
-@pytest.mark.parametrize("answer", [chunk(9), chunk(11), chunk(digest=None), chunk(digest="d"), FINE])
+@pytest.mark.parametrize("answer", [chunk(0), chunk(11), chunk(digest=None), chunk(digest="d"), FINE])
 def test_a_chunk_that_cannot_be_right_is_asked_for_again(answer: Outcome) -> None:
     pull = fetching(10)
     assert pull.answered(0, "o", answer, AT) == [get(pull, 0)]
+
+
+def test_a_chunk_that_is_shorter_may_be_packed() -> None:
+    assert fetching(10).answered(0, "o", chunk(9), AT) == [write(0, 9)]
 
 
 def test_written_bad_digest__again__at_most_a_few_times() -> None:
@@ -378,3 +388,97 @@ def test_what_comes_late_does_not_count() -> None:
     ):  # fmt: skip
         assert commands == []
     assert repr(pull) == "<PullReceiver 3 of o ended, 10 of 10 bytes>"
+
+
+# -- by the cache of the parent --------------------------------------------------------------------------------------
+
+REFUSED = Outcome(BUSY, "not from this cache; ask the owner")
+
+
+def cached(size: int = 100) -> PullReceiver:
+    """The parent, up, keeps chunks."""
+    pull = fresh()
+    pull.use_cache(lambda owner: "up" if owner == "o" else "")
+    pull.start(AT)
+    pull.answered("open", "o", grid(size), AT)
+    return pull
+
+
+def fetching_cached(size: int = 30) -> PullReceiver:
+    pull = cached(size)
+    asks = [get(pull, index, *range(index), at="up") for index in range(size // 10)]
+    assert pull.prepared(set(), "", AT) == asks
+    return pull
+
+
+def test_prepared__get_to_the_cache__have_too() -> None:
+    pull = fetching_cached()
+    assert pull.answered(0, "up", chunk(), AT) == [write(0), have(pull, 1, 2, at="up")]
+
+
+def test_committed__done_to_the_owner_and_to_the_cache__only_the_owners_answer_counts() -> None:
+    pull = fetching_cached(10)
+    pull.answered(0, "up", chunk(), AT)
+    pull.written(0, "ok", "", AT)
+    assert pull.committed("path", "", AT) == [done(pull, "success"), left(pull, "success")]
+    assert pull.answered("left", "up", Outcome(COMM), AT) == []
+    assert pull.answered("done", "o", FINE, AT) == [PullEnded(3, OK, "", "path")]
+
+
+def test_it_fails__the_cache_is_told_too() -> None:
+    pull = fetching_cached()
+    assert pull.cancel(ABORT, "cancelled", AT) == [Unask(pull), done(pull, "failed"), left(pull, "failed"), Abandon(3)]
+
+
+@pytest.mark.parametrize("outcome", [REFUSED, Outcome(COMM), Outcome(INVALID), changed("model.pt")])
+def test_the_cache_does_not_give_a_chunk__the_owner_is_asked_for_it_and_all_that_follow(outcome: Outcome) -> None:
+    pull = fetching_cached(40)
+    assert pull.answered(1, "up", outcome, AT) == [get(pull, 1)]
+    assert pull.answered(0, "up", chunk(), AT) == [write(0), have(pull, 2, 3, at="up"), have(pull, 1)]
+    assert pull.answered(2, "up", REFUSED, AT) == [get(pull, 2, 1)]
+    assert pull.state is PullState.FETCHING
+
+
+def test_the_cache_gives_a_damaged_chunk__the_owner_is_asked_for_it() -> None:
+    pull = fetching_cached()
+    pull.answered(0, "up", chunk(), AT)
+    assert pull.written(0, "bad", "", AT) == [get(pull, 0)]
+    assert pull.answered(1, "up", chunk(11), AT) == [get(pull, 1, 0)]
+    pull.answered(0, "o", chunk(), AT)
+    assert pull.written(0, "ok", "", AT) == []
+
+
+def test_the_cache_gives_many_damaged_chunks__it_is_left() -> None:
+    pull = fetching_cached(80)
+    for index in range(MOST_BAD + 1):
+        pull.answered(index, "up", chunk(), AT)
+        pull.written(index, "bad", "", AT)
+    assert pull._asks.cache == ""
+    assert pull.state is PullState.FETCHING
+
+
+def test_something_has_come_to_the_cache__that_is_progress() -> None:
+    pull = fetching_cached()
+    assert pull.handle_timeout(AT + PAUSE) == [have(pull, 0, 1, 2, at="up")]
+    pull.answered("have", "up", Outcome(OK, headers={"m": 1}), AT + 10)
+    assert pull.handle_timeout(AT + 10 + PAUSE) == [have(pull, 0, 1, 2, at="up")]
+    pull.answered("have", "up", FINE, AT + 13)
+    assert pull._leave_at == AT + 10 + PATIENCE * TIMEOUT
+
+
+def test_the_cache_is_silent_for_half_of_the_time_out__all_is_asked_of_the_owner() -> None:
+    pull = fetching_cached()
+    pull.handle_timeout(AT + PAUSE)
+    asks = [get(pull, index, *range(index)) for index in range(3)]
+    assert pull.handle_timeout(AT + PATIENCE * TIMEOUT) == [Unask(pull), *asks]
+    pull.handle_timeout(AT + TIMEOUT - 1)
+    assert pull.handle_timeout(AT + TIMEOUT) == [Unask(pull), done(pull, "failed"), left(pull, "failed"), Abandon(3)]
+
+
+def test_a_short_time_out__the_cache_is_asked_for_news_before_it_is_left() -> None:
+    pull = PullReceiver(3, "o", "R1", 2.0, PAUSE, AT)
+    pull.use_cache(lambda owner: "up")
+    pull.start(AT)
+    pull.answered("open", "o", grid(10), AT)
+    pull.prepared(set(), "", AT)
+    assert pull.deadline == AT + 0.5

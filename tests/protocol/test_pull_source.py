@@ -11,7 +11,17 @@ import pytest
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol import pull_source as module
 from zmqfl.protocol.commands import Answer, Call, Command, Expired, Outcome, Read, Served
-from zmqfl.protocol.pull_source import CHANNEL, IDLE, MOST_QUEUED, ON_ITS_WAY, SILENCE, UNKNOWN, PullSource, changed
+from zmqfl.protocol.pull_source import (
+    CHANNEL,
+    IDLE,
+    MOST_GRANTED,
+    MOST_QUEUED,
+    ON_ITS_WAY,
+    SILENCE,
+    UNKNOWN,
+    PullSource,
+    changed,
+)
 
 OK, INVALID, BUSY = CellReturnCode.OK, CellReturnCode.INVALID_REQUEST, CellReturnCode.SERVICE_UNAVAILABLE
 AT = 100.0
@@ -250,6 +260,13 @@ def test_what_a_receiver_waits_for_is_a_list_of_numbers() -> None:
         assert source.receive(have, AT) == [Answer(have, FINE)]
 
 
+def test_offered_anew_by_the_same_id__another_content() -> None:
+    source, old, same = fresh(), call("get", i=0, w=[0], f="F0"), call("get", i=0, w=[0], f="F")
+    assert source.receive(old, AT) == [Answer(old, changed("model.pt"))]
+    source.receive(same, AT)
+    assert reads(source) == [read(same)]
+
+
 # -- read ------------------------------------------------------------------------------------------------------------
 
 
@@ -363,3 +380,108 @@ def test_one_that_is_silent_is_forgotten_with_what_it_has_asked_for() -> None:
     assert source.handle_timeout(AT + SILENCE) == [Answer(request, AGAIN)]
     assert not source.waiting
     assert source.deadline == AT + 1000
+
+
+# -- relays that keep chunks -----------------------------------------------------------------------------------------
+
+
+def grant(*names: Any, origin: str = "r", **headers: Any) -> Call:
+    return call("grant", origin, u=list(names), **headers)
+
+
+def granted(*names: str) -> Outcome:
+    headers = {"n": 100, "k": 10, "f": "F", "name": "model.pt", "t": 60_000, "u": list(names)}
+    return Outcome(OK, headers=headers)
+
+
+def test_grant__those_below_the_relay_that_may_have_it() -> None:
+    source, request = fresh(receivers=["r.a", "b"]), grant("r.a", "r.c", "b", "r.a.admin-1", 7, "r")
+    assert source.receive(request, AT) == [Answer(request, granted("r.a", "r.a.admin-1"))]
+
+
+@pytest.mark.parametrize("names", [["b"], [], None, "r.a", 7, [["r.a"]]])
+def test_grant__nobody_of_whom_it_asks__it_learns_nothing(names: Any) -> None:
+    source, request = fresh(receivers=["r.a", "b"]), call("grant", "r", u=names)
+    assert source.receive(request, AT) == [Answer(request, NOBODY)]
+    source.handle_timeout(AT + 59)
+    assert source.handle_timeout(AT + 60) == [Expired("T1")], "nor is it activity"
+
+
+def test_grant__of_what_is_not_offered() -> None:
+    source, request = fresh(), grant("r.a", r="R2")
+    assert source.receive(request, AT) == [Answer(request, NOBODY)]
+
+
+def test_grant__it_has_changed() -> None:
+    source, request = fresh(), grant("r.a")
+    source._references["R1"].changed = True
+    assert source.receive(request, AT) == [Answer(request, changed("model.pt"))]
+
+
+def test_grant__many_names_are_not_looked_at() -> None:
+    source, request = fresh(), grant(*(f"r.{number}" for number in range(MOST_GRANTED + 1)))
+    [answer] = source.receive(request, AT)
+    assert isinstance(answer, Answer)
+    assert len(answer.outcome.headers["u"]) == MOST_GRANTED
+
+
+def test_grant__they_are_active__without_a_share_of_their_own() -> None:
+    source = fresh()
+    source.receive(grant("r.a", "r.b"), AT + 50)
+    assert source.handle_timeout(AT + 60) == []
+    assert {key[0]: taker.heard for key, taker in source._takers.items()} == {"r.a": AT + 50, "r.b": AT + 50}
+    first, second = get(0), get(1, 0)
+    for request in (first, second):
+        source.receive(request, AT + 50)
+    assert reads(source, AT + 50) == [read(first), read(second)], "two chunks are for the one that takes from here"
+    done = call("done", "r.a", s="success")
+    assert source.receive(done, AT + 50) == [Answer(done, FINE), Served("R1", "r.a", "success")]
+    assert "r.a" not in {key[0] for key in source._takers}
+    source.handle_timeout(AT + 50 + SILENCE)
+    assert source._takers == {}
+
+
+def test_a_relay_gets_chunks_in_the_name_of_a_receiver() -> None:
+    source, request, have = fresh(receivers=["r.a"]), call("get", "r", i=0, w=[0], u="r.a"), call("have", "r", u="r.a")
+    assert source.receive(request, AT) == []
+    assert reads(source, free=("r",)) == [read(request)]
+    assert source.receive(have, AT) == [Answer(have, FINE)]
+
+
+@pytest.mark.parametrize(
+    ("origin", "receiver"), [("r", "r.b"), ("r", "r"), ("b", "r.a"), ("r.b", "r.a"), ("r.a.x", "r.a"), ("r", 7)]
+)
+@pytest.mark.parametrize("topic", ["get", "have"])
+def test_in_the_name_of_none_that_may_have_it_or_stands_elsewhere(topic: str, origin: str, receiver: Any) -> None:
+    source, request = fresh(receivers=["r.a"]), call(topic, origin, i=0, w=[0], u=receiver)
+    assert source.receive(request, AT) == [Answer(request, NOBODY)]
+
+
+@pytest.mark.parametrize("topic", ["open", "done"])
+def test_open_and_done_are_of_whoever_sends_them(topic: str) -> None:
+    source, request = fresh(receivers=["r.a"]), call(topic, "r", u="r.a")
+    assert source.receive(request, AT) == [Answer(request, NOBODY)]
+
+
+def test_a_cache_serves_by_one__without_watching_digests() -> None:
+    source = PullSource(None, lambda call: f"{call.headers['o']}/{call.headers['r']}", watches=False)
+    source.new_transaction("T1", 60.0, AT)
+    source.add("T1", "o/R1", 100, 10, "F", "model.pt", None, AT)
+    first, other = (call("get", name, i=0, w=[0], o="o") for name in "ab")
+    for request in (first, other):
+        source.receive(request, AT)
+    assert [command.rid for command in reads(source) if isinstance(command, Read)] == ["o/R1", "o/R1"]
+    for request, digest in ((first, b"d"), (other, b"e")):
+        assert source.read(request, "o/R1", 0, chunk(digest), AT) == [Answer(request, chunk(digest))]
+    assert source._references["o/R1"].digests == {}
+
+
+def test_dismiss__one_or_all() -> None:
+    source = fresh()
+    mine, other, third = get(0), get(0, origin="b"), get(0, origin="c")
+    for request in (mine, other, third):
+        source.receive(request, AT)
+    assert source.dismiss("R1", "b") == [Answer(other, AGAIN)]
+    assert source.dismiss("R2") == []
+    assert source.dismiss("R1") == [Answer(mine, AGAIN), Answer(third, AGAIN)]
+    assert not source.waiting

@@ -25,10 +25,13 @@ from zmqfl.protocol.commands import (
     PullEnded,
     PushEnded,
     Read,
+    Unask,
 )
 from zmqfl.protocol.pull_receiver import PullReceiver
 from zmqfl.protocol.push_sender import ALIVE, END, GOODBYE, LAST, OPEN, ROUND, STATE, PushSender
+from zmqfl.protocol.relay_file import RelayFile
 from zmqfl.protocol.transfers import Transfers
+from zmqfl.protocol.ways import Ways
 
 OK, ABORT, INVALID = CellReturnCode.OK, CellReturnCode.ABORT_RUN, CellReturnCode.INVALID_REQUEST
 LOST, BUSY = CellReturnCode.INVALID_SESSION, CellReturnCode.SERVICE_UNAVAILABLE
@@ -276,3 +279,62 @@ def test_numbers_that_are_none(number: Any) -> None:
     request = call(ROUND, t=number, i=0)
     assert transfers.receive(request, AT) != []
     assert alive(transfers, t=number) is LOST
+
+
+# -- the cache for others ----------------------------------------------------------------------------------------------
+
+
+class Below(Ways):
+    """Its parent, up, keeps chunks of everything; c is a child."""
+
+    def cache_for(self, owner: str) -> str:
+        return "up"
+
+    def is_child(self, name: str) -> bool:
+        return name == "c"
+
+    def passes_by(self, owner: str, child: str) -> bool:
+        return True
+
+
+def relaying() -> Transfers:
+    return Transfers("a", 5, CellConfig(), Below())
+
+
+def get(owner: str, origin: str = "c") -> Call:
+    return call(pull_source.GET, pull_source.CHANNEL, origin, 9, r="R1", p=1, f="F", i=0, w=[0], o=owner)
+
+
+def test_a_request_that_names_another_owner_is_for_the_cache() -> None:
+    transfers = relaying()
+    [grant] = transfers.receive(get("o"), AT)
+    assert isinstance(grant, Ask)
+    assert isinstance(grant.owner, RelayFile)
+    headers = {"n": 10, "k": 10, "f": "F", "name": "n", "u": ["c"]}
+    assert transfers.answered(grant.owner, grant.tag, "o", Outcome(OK, headers=headers), AT) == []
+    assert transfers.waiting
+    [fetch] = transfers.next_reads(lambda name: True, AT)
+    assert isinstance(fetch, Ask)
+    assert fetch.targets == ("up",)
+    assert not transfers.waiting
+    transfers.moved("c", 9, AT + 20)
+    assert transfers.handle_timeout(AT + 3.0) != []
+    assert any(isinstance(command, Unask) for command in transfers.close("bye", AT))
+    assert transfers.relay.files == {}
+
+
+def test_a_request_that_names_this_cell_is_for_the_source() -> None:
+    transfers = relaying()
+    assert answer(transfers, get("a")).code is INVALID
+    assert transfers.source.counters["pulls_refused"] == 1
+
+
+def test_a_pull_asks_the_cache_above() -> None:
+    transfers = relaying()
+    pull = PullReceiver(4, "o", "R1", 30.0, 2.0, AT)
+    transfers.pull(pull, AT)
+    grid = {"n": 10, "k": 10, "f": "F", "name": "n"}
+    transfers.answered(pull, "open", "o", Outcome(OK, headers=grid), AT)
+    [get] = transfers.to_pull(4, lambda receiver: receiver.prepared(set(), "", AT))
+    assert isinstance(get, Ask)
+    assert get.targets == ("up",)

@@ -403,3 +403,14 @@ def test_a_hello_that_is_due_while_the_control_lane_is_lost_waits_for_it() -> No
     uplink.disconnected(Lane.CONTROL, 100.0)
     told(uplink, Bye(ByeReason.REFUSED, "a leftover"), session=0)
     assert uplink.handle_timeout(108.0) == []
+
+
+def test_what_the_parent_can_do_is_what_it_has_said_last() -> None:
+    uplink = greeting()
+    assert uplink.features == 0
+    told(uplink, replace(WELCOME, features=1))
+    assert uplink.features == 1
+    told(uplink, replace(WELCOME, features=3))  # it repeats itself
+    assert uplink.features == 3
+    told(uplink, replace(WELCOME, features=7), session=99)  # a leftover
+    assert uplink.features == 3

@@ -6,6 +6,7 @@ It writes a line of JSON when it listens and, if it has a parent, is bound: {"pi
 `test`:
 
     echo      the payload
+    sum       the sum of an array
     count     appends the payload and the id of the process to the file `counts`, then the payload; it kills itself
               at the payload `die_before` before that, and at `die_after` after that, before the reply
     held      nothing, until the process ends
@@ -68,6 +69,7 @@ def main(settings: dict[str, Any]) -> int:
         return message.payload
 
     cell.register_request_cb("test", "echo", lambda message: message.payload)
+    cell.register_request_cb("test", "sum", lambda message: float(message.payload.sum()))
     cell.register_request_cb("test", "count", count)
     cell.register_request_cb("test", "held", lambda message: None)
     if "die_forwarding" in settings:

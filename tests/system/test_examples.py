@@ -43,6 +43,11 @@ EXPECTED = {
         "server: OK, 'epoch 1: loss 0.25'",
         "server: BAD_REQUEST_DATA, None",
     ],
+    "large_message.py": [
+        "round 0: 2 models of 64 MiB, mean 0.4500",
+        "round 1: 2 models of 64 MiB, mean 0.4050",
+        "round 2: 2 models of 64 MiB, mean 0.3645",
+    ],
     "custom_streamer.py": ["site-1: m1 ended with OK", "server: OK, {'site-1': 3000.0}"],
     "asyncio_pull.py": [
         "site-1: for-site-1.pt, 3000000 bytes, 3000000 of 3000000",

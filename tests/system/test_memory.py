@@ -1,4 +1,5 @@
-"""Memory above idle while files move: a few segments at either end, whatever the file's size (design, section 4)."""
+"""Memory above idle while files and objects move: a few segments at either end, whatever their size, and at a receiver
+what it receives (design, section 4)."""
 
 from __future__ import annotations
 
@@ -104,3 +105,42 @@ def test_memory_while_pushing_and_pulling(sites: list[Site], size: int, tmp_path
     for what in (pushing, pulling):
         above = {pid: highest - idle[pid] for pid, highest in what.highest.items()}
         assert max(above.values()) <= MOST, above
+
+
+TEN = pytest.param(1, 10, 256 * MIB, id="1 receiver, 10 x 256 MiB", marks=pytest.mark.soak)
+THREE = pytest.param(3, 3, 32 * MIB, id="3 receivers, 3 x 32 MiB")
+
+
+@pytest.mark.parametrize(("sites", "count", "size"), [THREE, TEN], indirect=["sites"])
+def test_memory_while_objects_are_pushed_and_pulled(sites: list[Site], count: int, size: int) -> None:
+    server, *receivers = sites
+    names = [site.fqcn for site in receivers]
+
+    def pull(rid: str) -> None:
+        with ThreadPoolExecutor(len(receivers)) as pool:
+            list(pool.map(lambda site: site.do("pull_object", rid=rid, owner="server"), receivers))
+
+    server.do("make_object", count=1, size=MIB)
+    for site in receivers:
+        site.do("consume_object")
+    server.do("push_object", to=names, window=1)  # what is loaded once, at the first use
+    pull(server.do("offer_object"))
+    for site in receivers:
+        assert site.do("drop_object") == 2 * MIB
+
+    server.do("make_object", count=count, size=size)
+    whole = count * size // MIB
+    idle = {site.popen.pid: anonymous(site.popen.pid) for site in sites}
+    most = {site.popen.pid: (MOST if site is server else whole + MOST) for site in sites}
+    with Peak(list(idle)) as pushing:
+        server.do("push_object", to=names, window=8)
+    for site in receivers:
+        assert site.do("drop_object") == count * size
+    with Peak(list(idle)) as pulling:
+        pull(server.do("offer_object"))
+    for site in receivers:
+        assert site.do("drop_object") == count * size
+
+    for what in (pushing, pulling):
+        above = {pid: highest - idle[pid] for pid, highest in what.highest.items()}
+        assert all(above[pid] <= most[pid] for pid in above), (above, most)

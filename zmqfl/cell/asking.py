@@ -7,25 +7,33 @@ looks at its payload, not on the reactor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell import filters
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
+from zmqfl.cell.identity import no_card
 from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, strip_reserved, user_headers
+from zmqfl.cell.pulling import PullHandle
+from zmqfl.cell.references import PASSED_THROUGH, Held, LargeObjectRef, References, encode_ref
 from zmqfl.cell.workers import Workers
-from zmqfl.config import CellConfig
+from zmqfl.config import KIB, CellConfig
 from zmqfl.errors import CellReturnCode, ClosedError, DecodeError, RequestFailed
 from zmqfl.fqcn import FQCN
 from zmqfl.protocol.commands import Command, Finish, Outcome
 from zmqfl.protocol.node import Node
 from zmqfl.wire import payload
+from zmqfl.wire.codecs import PAYLOAD_CODEC, REFERENCE, SEALED
 from zmqfl.wire.messages import Buffer
 
-PAYLOAD_CODEC = 1
-"""Number of `zmqfl.wire.payload` in the headers of requests and replies."""
+if TYPE_CHECKING:
+    from zmqfl.cell.sealed_calls import ReplySeal, SealedCalls, SealedMessage
+    from zmqfl.cell.sealing import Failed, Found
+
 _UNREAD = object()
+SHORT_REPLY = 64 * KIB
+"""Bytes of a sealed reply that is opened on the reactor: about 0.1 ms."""
 
 
 class Reply(Message):
@@ -66,12 +74,20 @@ class Reply(Message):
 
 @dataclass(slots=True)
 class Outgoing:
-    """A message as it leaves: filtered, encoded, within the limits."""
+    """A message as it leaves: filtered, encoded, within the limits. `held`: the payload, where that stays here."""
 
     channel: str
     topic: str
     headers: dict[str, Any]
+    codec: int
     bodies: tuple[Buffer, ...]
+    held: Held | None = None
+    sealed: SealedMessage | None = None
+
+    def free(self) -> None:
+        """Nobody needs the payload any more."""
+        if self.held is not None:
+            self.held.free()
 
 
 @dataclass(slots=True)
@@ -79,9 +95,20 @@ class _Waiting:
     """One handle, by request id."""
 
     handle: RequestHandle | BroadcastHandle
-    channel: str
-    topic: str
+    out: Outgoing
     missing: int
+    seal: _Seal | None = None
+
+
+@dataclass(slots=True)
+class _Seal:
+    """What a sealed request needs when it ends, or must be sent again."""
+
+    replies: dict[str, ReplySeal]
+    timeout: float
+    until: float | None
+    is_second: bool
+    """A target that had forgotten its session gets it a second time, with a new one; not a third."""
 
 
 class Asking:
@@ -93,7 +120,10 @@ class Asking:
         config: CellConfig,
         workers: Workers,
         call_filters: Filters,
+        references: References,
         submit: Callable[[Callable[[float], list[Command]]], None],
+        seals: SealedCalls | None,
+        clock: Callable[[], float],
     ) -> None:
         self._node = node
         self._config = config
@@ -101,6 +131,11 @@ class Asking:
         self._filters = call_filters
         self._submit = submit
         self._waiting: dict[int, _Waiting] = {}
+        self._references = references
+        self._seals = seals
+        self._clock = clock
+        self._fetching: dict[PullHandle, RequestHandle | BroadcastHandle] = {}
+        """Replies whose payload is on its way."""
 
     # -- any thread ----------------------------------------------------------------------------------------------------
 
@@ -114,6 +149,7 @@ class Asking:
         timeout: float,
         deadline: float | None,
         secure: bool,
+        copy: bool = False,
     ) -> None:
         """Send a request to each target; whatever comes of it ends up in the handle."""
         good = tuple(name for name in targets if not problem_of(name))
@@ -121,15 +157,17 @@ class Asking:
             if problem := problem_of(name):
                 fail_all(handle, [name], CellReturnCode.INVALID_TARGET, problem)
         try:
-            out = self.prepare(channel, topic, content, secure)
+            out = self.prepare(channel, topic, content, good, secure, copy, until_taken=False)
         except RequestFailed as error:
             fail_all(handle, good, error.code, error.reason)
             return
         if isinstance(out, Message):
             for name in good:
                 deliver(handle, name, out)
+        elif good and out.sealed is not None:
+            self._send_sealed(handle, good, out, timeout, None if deadline is None else self._clock() + deadline)
         elif good:
-            self._submit(lambda now: self._send(handle, good, out, timeout, deadline, now))
+            self._submit_or_free(out, lambda now: self._send(handle, good, out, timeout, deadline, now))
 
     def fire(
         self,
@@ -139,12 +177,13 @@ class Asking:
         topic: str,
         content: Any,
         secure: bool,
+        copy: bool = False,
     ) -> None:
         """Send without a reply; the handle gets, per target, "" or why it did not leave."""
         bad = {name: f"{CellReturnCode.INVALID_TARGET}: {p}" for name in targets if (p := problem_of(name))}
         good = [name for name in targets if name not in bad]
         try:
-            out = self.prepare(channel, topic, content, secure)
+            out = self.prepare(channel, topic, content, good, secure, copy, until_taken=True)
         except RequestFailed as error:
             handle._finish({**bad, **dict.fromkeys(good, f"{error.code}: {error.reason}")})
             return
@@ -152,36 +191,53 @@ class Asking:
             handle._finish({**bad, **dict.fromkeys(good, "" if out.ok else f"{out.return_code}: {out.error}")})
             return
 
+        if out.sealed is not None:
+            self._fire_sealed(handle, good, out, bad)
+            return
+
         def act(now: float) -> list[Command]:
             id = self._node.next_id()
-            commands, errors = self._node.fire(id, good, channel, topic, PAYLOAD_CODEC, out.headers, out.bodies, now)
+            commands, errors = self._node.fire(id, good, channel, topic, out.codec, out.headers, out.bodies, now)
+            if out.held is not None:
+                out.held.lost(name for name, error in errors.items() if error)
             handle._finish({**bad, **errors})
             return commands
 
-        self._submit(act)
+        self._submit_or_free(out, act)
 
     def cancel(self, handle: RequestHandle | BroadcastHandle) -> None:
         """The handle was cancelled."""
 
         def act(now: float) -> list[Command]:
+            for pull in [pull for pull, waiting in self._fetching.items() if waiting is handle]:
+                pull.abort()
+            commands: list[Command] = []
             for id in [id for id, waiting in self._waiting.items() if waiting.handle is handle]:
-                del self._waiting[id]
-                return self._node.cancel(id, now)
-            return []  # it has not left yet: `_send` looks at the handle
+                self._waiting.pop(id).out.free()
+                commands += self._node.cancel(id, now)
+            return commands  # none where it has not left yet: `_send` looks at the handle
 
         try:
             self._submit(act)
         except ClosedError:
             return  # closing has ended it as well
 
-    def prepare(self, channel: str, topic: str, content: Any, secure: bool = False) -> Outgoing | Message:
-        """Filter and encode; a Message is the reply of a filter, and nothing leaves.
+    def prepare(
+        self,
+        channel: str,
+        topic: str,
+        content: Any,
+        targets: Iterable[str],
+        secure: bool,
+        copy: bool,
+        until_taken: bool,
+    ) -> Outgoing | Message:
+        """Filter and encode; a Message is the reply of a filter, and nothing leaves. See `References.leave`.
 
         Raises `EncodeError` for what cannot travel, `RequestFailed` for what must not.
         """
-        if secure:
-            text = "secure=True needs sealing keys, which this version does not have; nothing was sent"
-            raise RequestFailed(text, code=CellReturnCode.COMM_ERROR)
+        if secure and self._seals is None:
+            raise RequestFailed(no_card(self._node.fqcn), code=CellReturnCode.COMM_ERROR)
         message = content if isinstance(content, Message) else Message(payload=content)
         chain = self._filters.outgoing_request.matching(channel, topic)
         if chain:
@@ -190,14 +246,97 @@ class Asking:
             answer = filters.run(chain, message)
             if answer is not None:
                 return answer
-        bodies = tuple(payload.encode(message.payload))
-        if (size := sum(len(body) for body in bodies)) > self._config.payload_limit:
+        headers = user_headers(message)
+        if isinstance(message.payload, LargeObjectRef):
+            if secure:
+                text = "secure=True does not seal what a reference refers to; send the payload itself; nothing was sent"
+                raise RequestFailed(text, code=CellReturnCode.COMM_ERROR)
+            return Outgoing(
+                channel, topic, {**headers, PASSED_THROUGH: 1}, REFERENCE, encode_ref(message.payload)
+            )  # fmt: skip
+        pieces, items = payload.encode_pieces(message.payload)
+        size = sum(map(len, pieces))
+        if self._references.is_large(size) and not secure:
+            held = self._references.leave(pieces, items, targets, copy, until_taken)
+            return Outgoing(channel, topic, headers, REFERENCE, encode_ref(held.ref), held)
+        if size > self._config.payload_limit:
             text = (
                 f"the payload of {size} bytes is above `payload_limit` of {self._node.fqcn}, "
                 f"{self._config.payload_limit} bytes; send it in parts, or raise the limit at both ends"
             )
             raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
-        return Outgoing(channel, topic, user_headers(message), bodies)
+        bodies = tuple(payload.message_frames(pieces))
+        if secure and self._seals is not None:
+            purpose = "fire" if until_taken else "request"
+            sealed = self._seals.seal(purpose, channel, topic, PAYLOAD_CODEC, headers, bodies, tuple(targets))
+            return Outgoing(channel, topic, {}, SEALED, sealed.parcel.bodies, sealed=sealed)
+        return Outgoing(channel, topic, headers, PAYLOAD_CODEC, bodies)
+
+    # -- sealed: any thread ------------------------------------------------------------------------------------------
+
+    def _send_sealed(
+        self,
+        handle: RequestHandle | BroadcastHandle,
+        targets: tuple[str, ...],
+        out: Outgoing,
+        timeout: float,
+        until: float | None,
+        is_second: bool = False,
+    ) -> None:
+        """Send it as soon as there is a session with each target. `until`: when all must have ended."""
+        assert self._seals is not None
+        wait = timeout if until is None else min(timeout, max(0.0, until - self._clock()))
+
+        def then(found: Found, failed: Failed) -> None:
+            for name, error in failed.items():
+                fail_all(handle, [name], error.code, error.reason)
+            try:
+                if found:
+                    self._submit(lambda now: self._send_addressed(handle, found, out, timeout, until, is_second, now))
+            except ClosedError as error:
+                handle._fail(error)
+
+        try:
+            self._seals.sealing.sessions(targets, self._is_long(out), wait, then)
+        except RequestFailed as error:
+            fail_all(handle, targets, error.code, error.reason)
+
+    def _fire_sealed(
+        self, handle: Handle[dict[str, str]], targets: list[str], out: Outgoing, errors: dict[str, str]
+    ) -> None:
+        assert self._seals is not None
+        seals, sealed = self._seals, out.sealed
+        assert sealed is not None
+
+        def then(found: Found, failed: Failed) -> None:
+            errors.update({name: f"{error.code}: {error.reason}" for name, error in failed.items()})
+
+            def act(now: float) -> list[Command]:
+                id = self._node.next_id()
+                headers, _ = seals.address(sealed, found, id)
+                sent = self._node.fire(id, found, out.channel, out.topic, out.codec, headers, out.bodies, now)
+                handle._finish({**errors, **sent[1]})
+                return sent[0]
+
+            try:
+                self._submit(act) if found else handle._finish(errors)
+            except ClosedError as error:
+                handle._fail(error)
+
+        try:
+            seals.sealing.sessions(targets, self._is_long(out), self._config.request_timeout, then)
+        except RequestFailed as error:
+            handle._finish({**errors, **dict.fromkeys(targets, f"{error.code}: {error.reason}")})
+
+    def _is_long(self, out: Outgoing) -> bool:
+        return sum(map(len, out.bodies)) > self._config.control_limit
+
+    def _submit_or_free(self, out: Outgoing, act: Callable[[float], list[Command]]) -> None:
+        try:
+            self._submit(act)
+        except BaseException:
+            out.free()
+            raise
 
     # -- the reactor's thread --------------------------------------------------------------------------------------
 
@@ -211,11 +350,34 @@ class Asking:
         now: float,
     ) -> list[Command]:
         if handle.done():
+            out.free()
             return []
         id = self._node.next_id()
-        self._waiting[id] = _Waiting(handle, out.channel, out.topic, len(targets))
+        self._waiting[id] = _Waiting(handle, out, len(targets))
         return self._node.request(
-            id, targets, out.channel, out.topic, PAYLOAD_CODEC, out.headers, out.bodies, timeout, now, deadline
+            id, targets, out.channel, out.topic, out.codec, out.headers, out.bodies, timeout, now, deadline
+        )
+
+    def _send_addressed(
+        self,
+        handle: RequestHandle | BroadcastHandle,
+        sessions: Found,
+        out: Outgoing,
+        timeout: float,
+        until: float | None,
+        is_second: bool,
+        now: float,
+    ) -> list[Command]:
+        if handle.done():
+            return []
+        assert self._seals is not None
+        assert out.sealed is not None
+        id = self._node.next_id()
+        headers, replies = self._seals.address(out.sealed, sessions, id)
+        self._waiting[id] = _Waiting(handle, out, len(sessions), _Seal(replies, timeout, until, is_second))
+        left = None if until is None else max(0.001, until - now)
+        return self._node.request(
+            id, tuple(sessions), out.channel, out.topic, out.codec, headers, out.bodies, timeout, now, left
         )
 
     def finish(self, finish: Finish) -> None:
@@ -226,8 +388,65 @@ class Asking:
         waiting.missing -= 1
         if not waiting.missing:
             del self._waiting[finish.id]
-        reply = received(finish.target, finish.id, waiting.channel, waiting.topic, finish.outcome)
-        if not self._filters.reply_chain(waiting.channel, waiting.topic):
+            waiting.out.free()
+        if waiting.seal is not None:
+            self._unseal(finish, waiting, waiting.seal)
+        elif finish.outcome.codec == REFERENCE and finish.outcome.bodies:
+            self._fetch(finish, waiting)
+        else:
+            self._received(finish, waiting, _UNREAD)
+
+    def _unseal(self, finish: Finish, waiting: _Waiting, seal: _Seal) -> None:
+        """Open a reply: a short one here, a long one on a worker. Where nothing was executed, ask once more."""
+        assert self._seals is not None
+        seals, out, reply = self._seals, waiting.out, seal.replies[finish.target]
+        if seals.is_forgotten(reply, finish.outcome) and not seal.is_second:
+            try:
+                self._send_sealed(waiting.handle, (finish.target,), out, seal.timeout, seal.until, is_second=True)
+            except ClosedError as error:
+                waiting.handle._fail(error)
+            return
+
+        def job() -> None:
+            outcome, is_proved = seals.open_outcome(reply, out.channel, out.topic, finish.outcome)
+            self._received(replace(finish, outcome=outcome), waiting, _UNREAD, is_proved)
+
+        if sum(map(len, finish.outcome.bodies)) > SHORT_REPLY:
+            seals.sealing.run(job)
+        else:
+            job()
+
+    def _fetch(self, finish: Finish, waiting: _Waiting) -> None:
+        """Have the payload of a reply pulled; its handle ends when it is there."""
+
+        def done(value: Any, error: RequestFailed | ClosedError | None) -> None:
+            self._fetching.pop(pull, None)
+            if isinstance(error, ClosedError):
+                waiting.handle._fail(error)
+            elif error is not None:
+                self._received(replace(finish, outcome=Outcome(error.code, error.reason)), waiting, None)
+            else:
+                self._received(finish, waiting, value)
+
+        try:
+            passed = bool(finish.outcome.headers.get(PASSED_THROUGH))
+            ref = self._references.read(finish.outcome.bodies, finish.target, passed)
+            pull = self._references.fetch(ref, done)
+            self._fetching[pull] = waiting.handle
+        except RequestFailed as error:
+            self._received(replace(finish, outcome=Outcome(error.code, error.reason)), waiting, None)
+        except DecodeError as error:
+            self._received(replace(finish, outcome=Outcome(CellReturnCode.COMM_ERROR, str(error))), waiting, None)
+
+    def _received(self, finish: Finish, waiting: _Waiting, value: Any, is_proved: bool = False) -> None:
+        """A reply is here, with its payload if that was not in the message."""
+        channel, topic = waiting.out.channel, waiting.out.topic
+        reply = received(finish.target, finish.id, channel, topic, finish.outcome)
+        if value is not _UNREAD:
+            reply.payload = value
+        if is_proved:
+            reply.set_header(MessageHeaderKey.SECURE, True)
+        if not self._filters.reply_chain(channel, topic):
             deliver(waiting.handle, finish.target, reply)
             return
 
@@ -245,11 +464,12 @@ class Asking:
         """Fail every handle that is left."""
         waiting, self._waiting = self._waiting, {}
         for each in waiting.values():
+            each.out.free()
             each.handle._fail(ClosedError(f"cell {self._node.fqcn} was closed"))
 
     def _filtered(self, reply: Message, waiting: _Waiting) -> Message:
         try:
-            return self._filters.on_reply(reply, waiting.channel, waiting.topic)
+            return self._filters.on_reply(reply, waiting.out.channel, waiting.out.topic)
         except RequestFailed as error:
             return make_reply(error.code, error.reason)
 

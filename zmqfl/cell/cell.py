@@ -29,9 +29,10 @@ from zmqfl.cell.edges import CellEdges
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.flare_names import FlareNames
 from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
-from zmqfl.cell.identity import endpoint_of, keys_of
+from zmqfl.cell.identity import endpoint_of, keys_of, known_key, seals_of
 from zmqfl.cell.net_agent import serve_net_agent
 from zmqfl.cell.peers import PeerCallbacks
+from zmqfl.cell.references import References
 from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.cell.serving import Serving
 from zmqfl.cell.statistics import CellStatistics, collect
@@ -108,12 +109,25 @@ class Cell(TransferVerbs, FlareNames):
         if self._keys is not None:
             self._node.acceptor.allowed = frozenset(self._keys.allowed)
         self._peers = PeerCallbacks(self._workers)
-        self._asking = Asking(self._node, c, self._workers, self.filters, self._submit)
-        self._serving = Serving(self.fqcn, c, self._workers, self.filters, self._send_outcome, time.monotonic)
-        self._transfers = TransferEdges(
-            self._node, c, self._files, self._workers, self.filters, self._submit, time.monotonic
+        self._seals = seals_of(
+            self._node, self._keys, self._known_key, self._submit, self._run_quick, time.monotonic, time.time
         )  # fmt: skip
-        self._edges = CellEdges(self._node, self._asking, self._serving, self._peers, self._transfers, on_exit)
+        self._transfers = TransferEdges(
+            self._node, c, self._files, self._workers, self.filters, self._submit, time.monotonic, self._seals
+        )  # fmt: skip
+        offering, pulling = self._transfers.offering, self._transfers.pulling
+        self._references = References(self._node, c, offering, pulling, self._is_on_reactor)
+        self._asking = Asking(
+            self._node, c, self._workers, self.filters, self._references, self._submit, self._seals, time.monotonic
+        )  # fmt: skip
+        self._serving = Serving(
+            self.fqcn, c, self._workers, self.filters, self._references, self._send_outcome, time.monotonic,
+            self._seals,
+        )  # fmt: skip
+        self._edges = CellEdges(
+            self._node, self._asking, self._serving, self._peers, self._transfers, self._references, self._seals,
+            self._send_outcome, on_exit,
+        )  # fmt: skip
         self._reactor = Reactor(
             self._node,
             c,
@@ -206,18 +220,21 @@ class Cell(TransferVerbs, FlareNames):
         *,
         deadline: float | None = None,
         secure: bool = False,
+        copy: bool = False,
     ) -> RequestHandle:
         """Ask one cell. The handle gives its reply, a Message, or raises `RequestFailed` with the return code.
 
         `payload`: a value, or a Message with headers of yours. `timeout`: seconds that the handler may take, from its
         start (None or 0: `config.request_timeout`); `deadline`: seconds for everything. It runs at most once.
+        A payload above `reference_threshold` stays in the caller's memory until the callee has pulled it: an array that
+        is changed meanwhile fails the request, unless `copy` makes a snapshot.
         Raises `EncodeError` for a payload that cannot travel, `ArgumentError`, `ClosedError`, `ForkedError`.
         """
         self._check()
         handle = RequestHandle(
             str(target), on_cancel=lambda: self._asking.cancel(handle), on_reactor=self._reactor.is_current
         )
-        self._ask(handle, (target,), channel, topic, payload, timeout, deadline, secure)
+        self._ask(handle, (target,), channel, topic, payload, timeout, deadline, secure, copy)
         return handle
 
     def broadcast(
@@ -230,24 +247,36 @@ class Cell(TransferVerbs, FlareNames):
         *,
         deadline: float | None = None,
         secure: bool = False,
+        copy: bool = False,
     ) -> BroadcastHandle:
-        """Ask several cells; serialised once, each link is crossed once. The handle gives a Message per target."""
+        """Ask several cells; serialised once, each link is crossed once. The handle gives a Message per target.
+
+        All else is as of `request`.
+        """
         self._check()
         names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
         handle = BroadcastHandle(
             names, on_cancel=lambda: self._asking.cancel(handle), on_reactor=self._reactor.is_current
         )
-        self._ask(handle, names, channel, topic, payload, timeout, deadline, secure)
+        self._ask(handle, names, channel, topic, payload, timeout, deadline, secure, copy)
         return handle
 
     def fire(
-        self, targets: str | Iterable[str], channel: str, topic: str, payload: Any = None, *, secure: bool = False
+        self,
+        targets: str | Iterable[str],
+        channel: str,
+        topic: str,
+        payload: Any = None,
+        *,
+        secure: bool = False,
+        copy: bool = False,
     ) -> Handle[dict[str, str]]:
         """Send without a reply: it may be lost. The handle gives, per target, "" or why it did not leave."""
         self._check()
         names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
         handle: Handle[dict[str, str]] = Handle(on_cancel=_nothing, on_reactor=self._reactor.is_current)
-        self._asking.fire(handle, names, check_name(channel, "channel"), check_name(topic, "topic"), payload, secure)
+        channel, topic = check_name(channel, "channel"), check_name(topic, "topic")
+        self._asking.fire(handle, names, channel, topic, payload, secure, copy)
         return handle
 
     def register_request_cb(self, channel: str, topic: str, cb: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -259,18 +288,30 @@ class Cell(TransferVerbs, FlareNames):
         """
         self._serving.register(channel, topic, cb, args, kwargs)
 
+    def register_pass_through_cb(
+        self, channel: str, topic: str, cb: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """As `register_request_cb`, for a handler that sends large payloads on: it gets a `LargeObjectRef` for them.
+
+        What it sends on, or replies, with such a reference as its payload refers to the owner: who gets it pulls from
+        there, if it stands below this cell, and nothing large passes through here.
+        """
+        self._serving.register(channel, topic, cb, args, kwargs, passes_through=True)
+
     def send_reply(
         self, reply: Any, to_cell: str, for_req_ids: Iterable[int], secure: bool = False, optional: bool = False
     ) -> str:
         """Reply to requests whose handler returned None; "" or an error text naming the requests that do not wait.
 
-        `for_req_ids`: what `message.req_id` was.
+        `for_req_ids`: what `message.req_id` was. The reply to a sealed request is always sealed; `secure`: it must be.
         """
         late: list[str] = []
         for id in for_req_ids:
             call = self._serving.deferred(to_cell, id)
             if call is None:
                 late.append(str(id))
+            elif secure and not self._serving.is_sealed(call):
+                return f"request {id} of {to_cell} did not come with secure=True, so its reply cannot be sealed"
             else:
                 self._serving.finish(call, reply)
         return f"no request {', '.join(late)} of {to_cell} waits for a reply at {self.fqcn}" if late else ""
@@ -324,6 +365,9 @@ class Cell(TransferVerbs, FlareNames):
         if folder is None:
             raise UserError(f"cell {self.fqcn} was given keys, not their folder", field="keys", remedy="name a folder")
         allowed, chosen = key_files.load_allowed(folder), None if names is None else set(names)
+        sealing = key_files.load_sealing(folder, self.fqcn, self._keys.public)
+        if self._seals is not None and sealing is not None:
+            self._seals.sealing.reload(sealing)
         self._keys = replace(
             self._keys, allowed={name: key for name, key in allowed.items() if chosen is None or name in chosen}
         )
@@ -334,6 +378,8 @@ class Cell(TransferVerbs, FlareNames):
         if self._keys is None:
             raise UserError(f"cell {self.fqcn} has no keys", field="keys")
         self._keys = self._keys.without(name)
+        if self._seals is not None:
+            self._seals.sealing.refuse(name)
         self._reactor.set_allowed(self._keys.allowed)
 
     def ask_exit(self, status: int, reason: str) -> None:
@@ -424,6 +470,7 @@ class Cell(TransferVerbs, FlareNames):
         timeout: float | None,
         deadline: float | None,
         secure: bool,
+        copy: bool,
     ) -> None:
         self._asking.ask(
             handle,
@@ -434,6 +481,7 @@ class Cell(TransferVerbs, FlareNames):
             check_seconds(timeout, "timeout") or self.config.request_timeout,
             check_seconds(deadline, "deadline"),
             secure,
+            copy,
         )
 
     def _send_outcome(self, call: Call, outcome: Outcome) -> None:
@@ -441,6 +489,14 @@ class Cell(TransferVerbs, FlareNames):
             self._reactor.submit(lambda now: self._edges.reply(call, outcome, now))
         except ClosedError:
             return  # the handler took longer than the drain; its caller has been told
+
+    def _known_key(self, name: str) -> bytes | None:
+        return known_key(self._keys, name, self.parent)
+
+    def _run_quick(self, job: Callable[[], None]) -> None:
+        """Run what only computes, on a worker for files; it must not depend on one."""
+        if not self._files.submit(job, 0, job):
+            job()
 
     def _is_on_reactor(self) -> bool:
         return self._reactor.is_current()

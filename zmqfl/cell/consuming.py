@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell.filters import Filters
-from zmqfl.cell.message import Message, MessageHeaderKey
-from zmqfl.cell.pushing import PAYLOAD_CODEC, Submit
+from zmqfl.cell.identity import no_card
+from zmqfl.cell.message import SEAL, Message, MessageHeaderKey
+from zmqfl.cell.pushing import Submit
 from zmqfl.cell.registry import Registry
 from zmqfl.cell.streams import Chunk, Consumer, ConsumerFactory, Incoming
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import CellReturnCode, ClosedError, RequestFailed, told
+from zmqfl.errors import CellReturnCode, ClosedError, InvalidSession, RequestFailed, told
 from zmqfl.protocol.commands import Call, CloseStream, Command, Consume, OpenStream, Outcome, StreamKey
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.push_receiver import PushReceiver
 from zmqfl.wire import payload
+from zmqfl.wire.codecs import PAYLOAD_CODEC
 from zmqfl.wire.messages import Buffer
+
+if TYPE_CHECKING:
+    from zmqfl.cell.sealed_calls import SealedCalls
 
 log = logging.getLogger("zmqfl.cell")
 OK = CellReturnCode.OK
@@ -34,7 +40,9 @@ class Consuming:
         filters: Filters,
         submit: Submit,
         clock: Callable[[], float],
+        seals: SealedCalls | None = None,
     ) -> None:
+        self._seals = seals
         self.factories: Registry[ConsumerFactory] = Registry()
         self._node = node
         self._files = files
@@ -115,26 +123,62 @@ class Consuming:
     def _make(self, key: StreamKey, call: Call, bodies: tuple[Buffer, ...]) -> Outcome:
         channel, topic = str(call.headers.get("c", "")), str(call.headers.get("o", ""))
         context = _context(call.codec, bodies)
+        if SEAL in context:
+            return self._make_sealed(key, call, Incoming(call.origin, channel, topic, context, sealed=True))
+        if (refusal := self._filtered(call, Incoming(call.origin, channel, topic, context))) is not None:
+            return refusal
+        factory = self.factories.find(channel, topic)
+        if factory is None:
+            return self._not_ready(channel, topic)
+        self._consumers[key] = factory(Incoming(call.origin, channel, topic, context))
+        return Outcome(OK)
+
+    def _make_sealed(self, key: StreamKey, call: Call, incoming: Incoming) -> Outcome:
+        """As above. What is not ready is asked again with the same wrap, so that is looked at first."""
+        from zmqfl.cell import sealed_streams
+
+        factory = self.factories.find(incoming.channel, incoming.topic)
+        if factory is None:
+            return self._not_ready(incoming.channel, incoming.topic)
+        if self._seals is None:
+            return Outcome(CellReturnCode.COMM_ERROR, no_card(self._node.fqcn))
+        me = self._node.fqcn, self._node.instance
+        try:
+            facts, keys = sealed_streams.open_context(
+                incoming.context, incoming, call.instance, me, self._seals.sealing.callee.open
+            )
+        except InvalidSession as error:
+            return Outcome(error.code, error.reason, headers={"why": "seal_session"})
+        incoming = replace(incoming, context=facts)
+        try:
+            if (refusal := self._filtered(call, incoming)) is not None:
+                return sealed_streams.refusal(keys, refusal)
+            self._consumers[key] = sealed_streams.SealedConsumer(factory(incoming), keys)
+        except BaseException as error:  # noqa: BLE001  the owner must learn that it is refused, and nobody else why
+            return sealed_streams.refusal(keys, _failed(error, f"{incoming.channel}:{incoming.topic}"))
+        return Outcome(OK)
+
+    def _not_ready(self, channel: str, topic: str) -> Outcome:
+        text = f"no stream processing is registered for {channel}:{topic} at {self._node.fqcn}"
+        return Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text, headers={"not_ready": 1})
+
+    def _filtered(self, call: Call, incoming: Incoming) -> Outcome | None:
+        """What filters say against it, if they do."""
         request = Message(
             {
                 MessageHeaderKey.MSG_TYPE: "req",
                 MessageHeaderKey.ORIGIN: call.origin,
                 MessageHeaderKey.DESTINATION: self._node.fqcn,
-                MessageHeaderKey.CHANNEL: channel,
-                MessageHeaderKey.TOPIC: topic,
+                MessageHeaderKey.CHANNEL: incoming.channel,
+                MessageHeaderKey.TOPIC: incoming.topic,
                 MessageHeaderKey.REQ_ID: call.id,
             },
-            context,
+            incoming.context,
         )
-        if (refusal := self._filters.on_request(request, channel, topic)) is not None and not refusal.ok:
-            return Outcome(refusal.return_code, refusal.error)
-        factory = self.factories.find(channel, topic)
-        if factory is None:
-            text = f"no stream processing is registered for {channel}:{topic} at {self._node.fqcn}"
-            return Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text, headers={"not_ready": 1})
-        consumer = factory(Incoming(call.origin, channel, topic, context))
-        self._consumers[key] = consumer
-        return Outcome(OK)
+        if incoming.sealed:
+            request.set_header(MessageHeaderKey.SECURE, True)
+        refusal = self._filters.on_request(request, incoming.channel, incoming.topic)
+        return Outcome(refusal.return_code, refusal.error) if refusal is not None and not refusal.ok else None
 
     def _run(
         self,

@@ -8,14 +8,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from zmqfl.cell.asking import Asking
 from zmqfl.cell.handles import Handle
+from zmqfl.cell.identity import no_card
 from zmqfl.cell.peers import CellAgent, PeerCallbacks
+from zmqfl.cell.references import References
 from zmqfl.cell.serving import Serving
 from zmqfl.cell.transfer_edges import TransferEdges
+from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Call, Command, Exit, Finish, Outcome, PeerChanged, Work
 from zmqfl.protocol.node import Node
+from zmqfl.protocol.transfers import SEAL
+
+if TYPE_CHECKING:
+    from zmqfl.cell.sealed_calls import SealedCalls
 
 log = logging.getLogger("zmqfl.cell")
 
@@ -30,6 +38,9 @@ class CellEdges:
         serving: Serving,
         peers: PeerCallbacks,
         transfers: TransferEdges,
+        references: References,
+        seals: SealedCalls | None,
+        reply: Callable[[Call, Outcome], None],
         on_exit: Callable[[int, str], object] | None,
     ) -> None:
         self.exit: Exit | None = None
@@ -43,6 +54,9 @@ class CellEdges:
         self._serving = serving
         self._peers = peers
         self._transfers = transfers
+        self._references = references
+        self._seals = seals
+        self._reply = reply
         self._on_exit = on_exit
         self._running: set[Call] = set()
         self._ready: list[Handle[bool]] = []
@@ -53,10 +67,19 @@ class CellEdges:
 
     def invoke(self, call: Call) -> bool:
         """Run the handler on a worker; False when none can take it."""
+        if call.channel == SEAL:
+            self._serve_seal(call)
+            return True
         accepted = self._serving.invoke(call)
         if accepted and call.expects_reply:
             self._running.add(call)
         return accepted
+
+    def _serve_seal(self, call: Call) -> None:
+        if self._seals is not None:
+            self._seals.sealing.serve(call, self._reply)
+        elif call.expects_reply:
+            self._reply(call, Outcome(CellReturnCode.COMM_ERROR, no_card(self._node.fqcn)))
 
     def revoke_call(self, call: Call) -> None:
         """Nobody waits for it any more."""
@@ -91,6 +114,8 @@ class CellEdges:
 
     def reactor_ended(self) -> None:
         """Nothing will be told any more."""
+        if self._seals is not None:
+            self._seals.sealing.close()
         self._asking.close()
         self._transfers.close()
         for handle in self._ready:
@@ -113,8 +138,9 @@ class CellEdges:
         return commands
 
     def begin_closing(self) -> list[Command]:
-        """Refuse what is new; `idle` is set when nothing runs any more."""
+        """Refuse what is new; `idle` is set when nothing runs any more, and nobody waits for a payload."""
         self._closing = True
+        self._references.on_free = self._look_idle
         self._node.drain()
         self._look_idle()
         return []
@@ -135,7 +161,8 @@ class CellEdges:
             self._look_idle()
 
     def _look_idle(self) -> None:
-        if self._closing and not self._running and not self._node.flows.sending:
+        busy = self._running or self._node.flows.sending or self._references.awaited
+        if self._closing and not busy:
             self.idle.set()
 
     def _look_ready(self) -> None:

@@ -18,6 +18,9 @@ from zmqfl.wire.messages import MAX_HEADER
 RESERVED = "cn__"
 """How the names of the system's headers begin."""
 
+SEAL = RESERVED + "seal"
+"""Header of a sealed message, and key in the context of a sealed stream: what is said of the seal in clear."""
+
 MAX_USER_HEADERS = MAX_HEADER // 2
 """Bytes of a message's user headers when packed; the rest is for what the system says."""
 
@@ -102,6 +105,11 @@ class Message:
     def origin(self) -> str:
         """FQCN of the cell that the message comes from; "" before it is sent."""
         return self._text(MessageHeaderKey.ORIGIN)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it came sealed (`secure=True`): `origin` is proved, and nobody on the way could read or change it."""
+        return self.headers.get(MessageHeaderKey.SECURE) is True
 
     @property
     def channel(self) -> str:

@@ -15,10 +15,20 @@ from zmqfl.cell.handles import Handle
 from zmqfl.cell.progress import TransferProgress
 from zmqfl.cell.pushing import Submit
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import BlobError, CellReturnCode, ClosedError, SourceChangedError, TransferError, told
+from zmqfl.errors import (
+    BlobError,
+    CellReturnCode,
+    ClosedError,
+    DecodeError,
+    SourceChangedError,
+    TransferError,
+    told,
+)
 from zmqfl.protocol.commands import Abandon, Command, Commit, Prepare, PullEnded, Write
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.pull_receiver import PullReceiver
+from zmqfl.wire.chunk_codec import unpack
+from zmqfl.wire.messages import Buffer
 
 log = logging.getLogger("zmqfl.cell")
 
@@ -140,8 +150,8 @@ class Pulling:
         def job() -> None:
             verdict, error = "ok", ""
             try:
-                data = command.bodies[0] if len(command.bodies) == 1 else b"".join(command.bodies)
-                if digest(data) != command.digest:
+                data = _plain(command, pull.handle)
+                if data is None or digest(data) != command.digest:
                     verdict = "bad"
                 else:
                     sink.write(command.offset, data)
@@ -230,6 +240,21 @@ class Pulling:
 
     def _tell(self, id: int, act: Callable[[PullReceiver], list[Command]], now: float) -> list[Command]:
         return self._node.transfer(lambda transfers: transfers.to_pull(id, act), now)
+
+
+def _plain(command: Write, handle: PullHandle) -> Buffer | None:
+    """The bytes of a chunk; one that is shorter than its place in the grid is packed. None when it is damaged."""
+    data = command.bodies[0] if len(command.bodies) == 1 else b"".join(command.bodies)
+    machine = handle._machine
+    assert machine is not None
+    size = machine.grid.length(command.index)
+    if len(data) == size:
+        return data
+    try:
+        return unpack(data, size)
+    except DecodeError as error:
+        log.warning("a chunk of %s from %s: %s", handle.rid, handle.owner, error)
+        return None
 
 
 def _close(pull: _Pull) -> None:

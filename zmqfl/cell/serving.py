@@ -1,6 +1,8 @@
 """The callee's side of a cell: from a call that the node invokes to the outcome that it is told.
 
     reactor   invoke         -> a worker, or refused
+    worker    what is sealed is opened first; a reply to it is sealed for the caller, and so is what went wrong
+    worker    a payload by reference is pulled first; the rest follows, on a worker, when it is there
     worker    decode, filters, handler
     handler   returns        a value or Message            -> the reply
                              a future or Handle            -> the reply when it ends
@@ -21,25 +23,28 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell import filters
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.handles import Handle
+from zmqfl.cell.identity import no_card
 from zmqfl.cell.message import Message, MessageHeaderKey, strip_reserved, user_headers
+from zmqfl.cell.references import PASSED_THROUGH, LargeObjectRef, References, encode_ref
 from zmqfl.cell.registry import Registry
 from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
-from zmqfl.errors import ArgumentError, CellReturnCode, DecodeError, EncodeError, RequestFailed
+from zmqfl.errors import ArgumentError, CellReturnCode, DecodeError, EncodeError, InvalidSession, RequestFailed
 from zmqfl.protocol.commands import Call, Outcome
 from zmqfl.protocol.responder import MAX_ERROR
 from zmqfl.protocol.transfers import INTERNAL
 from zmqfl.wire import payload
+from zmqfl.wire.codecs import PAYLOAD_CODEC, REFERENCE, SEALED
+
+if TYPE_CHECKING:
+    from zmqfl.cell.sealed_calls import SealedCalls
 
 log = logging.getLogger("zmqfl.cell")
-
-PAYLOAD_CODEC = 1
-"""Number of `zmqfl.wire.payload` in the headers of requests and replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class Handler:
     kwargs: dict[str, Any]
     loop: asyncio.AbstractEventLoop | None
     """Where its coroutines run; None: on the worker itself."""
+    passes_through: bool = False
+    """It gets the reference to a large payload (`LargeObjectRef`), and not the payload."""
 
 
 class Serving:
@@ -62,22 +69,34 @@ class Serving:
         config: CellConfig,
         workers: Workers,
         call_filters: Filters,
+        references: References,
         reply: Callable[[Call, Outcome], None],
         clock: Callable[[], float],
+        seals: SealedCalls | None,
     ) -> None:
         self.handlers: Registry[Handler] = Registry()
         self._fqcn = fqcn
         self._config = config
         self._workers = workers
         self._filters = call_filters
+        self._references = references
         self._reply = reply
         self._clock = clock
+        self._seals = seals
+        self._reply_keys: dict[Call, bytes] = {}
+        """Calls that came sealed, and what their replies are sealed by."""
         self._deferred: dict[tuple[str, int], Call] = {}
         self._cancels: dict[Call, Callable[[], object]] = {}
         """How to cancel the coroutine that serves a call."""
 
     def register(
-        self, channel: str, topic: str, cb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        channel: str,
+        topic: str,
+        cb: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        passes_through: bool = False,
     ) -> None:
         """Serve (channel, topic) by `cb` from now on, in place of who did."""
         if str(channel).startswith(INTERNAL):
@@ -88,7 +107,7 @@ class Serving:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        self.handlers.set(channel, topic, Handler(cb, args, kwargs, loop))
+        self.handlers.set(channel, topic, Handler(cb, args, kwargs, loop, passes_through))
 
     # -- the reactor's thread --------------------------------------------------------------------------------------
 
@@ -105,6 +124,7 @@ class Serving:
         """Nobody waits for it any more."""
         call.revoked = True
         self._undefer(call)
+        self._reply_keys.pop(call, None)
         if (cancel := self._cancels.pop(call, None)) is not None:
             cancel()
 
@@ -113,20 +133,87 @@ class Serving:
     def _serve(self, call: Call) -> None:
         if call.revoked:
             return
-        call.started = self._clock()
         if call.expects_reply:
             self._deferred[call.origin, call.id] = call
         try:
-            request = self._received(call)
-            answer = self._filters.on_request(request, call.channel, call.topic)
+            if call.codec == SEALED:
+                self._unseal(call)
+            elif call.codec != REFERENCE:
+                self._run(call, self._value(call))
+            elif (handler := self.handlers.find(call.channel, call.topic)) is not None and handler.passes_through:
+                self._run(call, self._ref(call))
+            else:
+                self._fetch(call)
+        except BaseException as error:  # noqa: BLE001  SystemExit too: the caller must not wait for its time-out
+            self._failed(call, error)
+
+    def _unseal(self, call: Call) -> None:
+        if self._seals is None:
+            raise RequestFailed(no_card(self._fqcn), code=CellReturnCode.COMM_ERROR)
+        try:
+            opened = self._seals.open_call(call)
+        except InvalidSession as error:  # nothing is executed, and the caller makes a new session
+            self._end(call, self._seals.forgotten(call, error))
+            return
+        call.headers, call.codec, call.bodies = opened.headers, opened.codec, opened.bodies
+        self._reply_keys[call] = opened.reply_key
+        try:
+            self._run(call, self._value(call))
+        finally:
+            if not call.expects_reply:
+                self._reply_keys.pop(call, None)
+
+    def _fetch(self, call: Call) -> None:
+        """Pull the payload, unless a filter that looks at headers only answers. No worker waits meanwhile."""
+        ref = self._ref(call)
+        answer = self._filters.on_headers(self._received(call, ref), call.channel, call.topic)
+        if answer is not None:
+            self._answered(call, answer)
+            return
+
+        def done(value: Any, error: BaseException | None) -> None:
+            self._cancels.pop(call, None)
+
+            def go_on() -> None:
+                if error is not None:
+                    self._failed(call, error)
+                elif not call.revoked:
+                    self._run(call, value, headers_seen=True)
+
+            def refused() -> None:
+                self._end(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, f"{self._fqcn}: all workers are blocked"))
+
+            if not self._workers.submit(go_on, 0, refused):
+                refused()
+
+        self._cancels[call] = self._references.fetch(ref, done).abort
+        if call.revoked:  # between the look at the top and now
+            self.revoke(call)
+
+    def _run(self, call: Call, value: Any, headers_seen: bool = False) -> None:
+        """Filters and handler. The time-out of the request begins here."""
+        call.started = self._clock()
+        try:
+            request = self._received(call, value)
+            answer = self._filters.on_request(request, call.channel, call.topic, headers_seen)
             if answer is None:
                 answer = self._handle(call, request)
-        except BaseException as error:  # noqa: BLE001  SystemExit too: the caller must not wait for its time-out
+        except BaseException as error:  # noqa: BLE001  as above
             self._failed(call, error)
         else:
             self._answered(call, answer)
 
-    def _received(self, call: Call) -> Message:
+    def _value(self, call: Call) -> Any:
+        if call.codec != PAYLOAD_CODEC:
+            raise DecodeError(f"payload codec {call.codec} is not known to {self._fqcn}")
+        value = payload.decode(call.bodies)
+        call.bodies = ()  # the value has its own memory now
+        return value
+
+    def _ref(self, call: Call) -> LargeObjectRef:
+        return self._references.read(call.bodies, call.origin, bool(call.headers.get(PASSED_THROUGH)))
+
+    def _received(self, call: Call, value: Any) -> Message:
         headers = strip_reserved(call.headers)
         headers[MessageHeaderKey.MSG_TYPE] = "req"
         headers[MessageHeaderKey.ORIGIN] = call.origin
@@ -135,11 +222,9 @@ class Serving:
         headers[MessageHeaderKey.TOPIC] = call.topic
         headers[MessageHeaderKey.REQ_ID] = call.id
         headers[MessageHeaderKey.REPLY_EXPECTED] = call.expects_reply
-        if call.codec != PAYLOAD_CODEC:
-            raise DecodeError(f"payload codec {call.codec} is not known to {self._fqcn}")
-        content = payload.decode(call.bodies)
-        call.bodies = ()  # the value has its own memory now
-        return Message(headers, content)
+        if call in self._reply_keys:
+            headers[MessageHeaderKey.SECURE] = True
+        return Message(headers, value)
 
     def _handle(self, call: Call, request: Message) -> Any:
         handler = self.handlers.find(call.channel, call.topic)
@@ -210,7 +295,7 @@ class Serving:
         try:
             chain = self._filters.outgoing_reply.matching(call.channel, call.topic)
             reply = filters.run(chain, reply) or reply
-            outcome = self._outcome(reply)
+            outcome = self._outcome(call, reply)
         except BaseException as error:  # noqa: BLE001  as above
             self._failed(call, error)
         else:
@@ -220,15 +305,26 @@ class Serving:
         """The call that waits for a `send_reply`, if there is one."""
         return self._deferred.get((origin, id))
 
-    def _outcome(self, reply: Message) -> Outcome:
+    def _outcome(self, call: Call, reply: Message) -> Outcome:
         headers = user_headers(reply)
-        bodies = tuple(payload.encode(reply.payload))
-        if (size := sum(len(body) for body in bodies)) > self._config.payload_limit:
+        is_sealed = call in self._reply_keys
+        if isinstance(reply.payload, LargeObjectRef):
+            if is_sealed:
+                raise RequestFailed("a sealed request gets no reference for a reply; send the payload itself")
+            ref, headers = reply.payload, {**headers, PASSED_THROUGH: 1}
+            return Outcome(reply.return_code, _text(reply.error), REFERENCE, headers, encode_ref(ref))
+        pieces, items = payload.encode_pieces(reply.payload)
+        size = sum(map(len, pieces))
+        if call.expects_reply and not call.revoked and not is_sealed and self._references.is_large(size):
+            held = self._references.leave(pieces, items, (call.origin,), copy=False, until_taken=True)
+            return Outcome(reply.return_code, _text(reply.error), REFERENCE, headers, encode_ref(held.ref))
+        if size > self._config.payload_limit:
             text = (
                 f"the reply of {size} bytes is above `payload_limit` of {self._fqcn}, "
                 f"{self._config.payload_limit} bytes; send it in parts, or raise the limit at both ends"
             )
             raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
+        bodies = tuple(payload.message_frames(pieces))
         return Outcome(reply.return_code, _text(reply.error), PAYLOAD_CODEC, headers, bodies)
 
     def _failed(self, call: Call, error: BaseException) -> None:
@@ -247,12 +343,18 @@ class Serving:
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         self._undefer(call)
+        if (key := self._reply_keys.pop(call, None)) is not None and self._seals is not None:
+            outcome = self._seals.seal_outcome(call, key, outcome)
         if call.expects_reply and not call.revoked:
             self._reply(call, outcome)
 
     def _undefer(self, call: Call) -> None:
         if self._deferred.get((call.origin, call.id)) is call:  # else a newer start of the caller has the number
             self._deferred.pop((call.origin, call.id), None)
+
+    def is_sealed(self, call: Call) -> bool:
+        """Whether it came sealed, so that its reply is."""
+        return call in self._reply_keys
 
 
 def _text(error: object) -> str:

@@ -70,6 +70,8 @@ class Incoming:
     topic: str
     context: dict[str, Any]
     """What the owner put into the context of the stream."""
+    sealed: bool = False
+    """Whether it came with `secure=True`: then the origin is proved."""
 
 
 ConsumerFactory = Callable[[Incoming], Consumer]

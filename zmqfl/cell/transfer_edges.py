@@ -6,6 +6,7 @@ All of it is called on the reactor's thread, and only hands work to workers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from zmqfl.cell.consuming import Consuming
 from zmqfl.cell.filters import Filters
@@ -33,6 +34,9 @@ from zmqfl.protocol.commands import (
 )
 from zmqfl.protocol.node import Node
 
+if TYPE_CHECKING:
+    from zmqfl.cell.sealed_calls import SealedCalls
+
 
 class TransferEdges:
     """The four sides of the transfers of one cell."""
@@ -46,9 +50,10 @@ class TransferEdges:
         filters: Filters,
         submit: Submit,
         clock: Callable[[], float],
+        seals: SealedCalls | None = None,
     ) -> None:
-        self.pushing = Pushing(node, files, calls, submit)
-        self.consuming = Consuming(node, files, calls, filters, submit, clock)
+        self.pushing = Pushing(node, files, calls, submit, seals)
+        self.consuming = Consuming(node, files, calls, filters, submit, clock, seals)
         self.offering = Offering(node, files, calls, filters, submit, clock)
         self.pulling = Pulling(node, files, submit, config.heartbeat)
 

@@ -5,6 +5,7 @@
     receive   who pushes                   the owner's      bytes that were consumed here
     pull      the owner                    the owner's      bytes that are verified and written here
     offer     who may pull it, "" = all    the source's     0: who pulls it knows how far it is
+    relay     the owner                    the owner's      bytes that are kept here for cells below
 
 Reference ids are not told: who knows one may pull.
 """
@@ -25,7 +26,7 @@ from zmqfl.protocol.transfers import Transfers
 class TransferStatistics:
     """One transfer; see the module."""
 
-    kind: Literal["push", "receive", "pull", "offer"]
+    kind: Literal["push", "receive", "pull", "offer", "relay"]
     peer: str
     name: str
     """For people; of a stream that is no file: channel:topic."""
@@ -54,6 +55,7 @@ def collect_transfers(transfers: Transfers, edges: TransferEdges, now: float) ->
         *_streams(transfers, edges, now),
         *_pulls(transfers, edges, now),
         *_offers(transfers, now),
+        *_relays(transfers, now),
     )
 
 
@@ -97,3 +99,14 @@ def _offers(transfers: Transfers, now: float) -> Iterator[TransferStatistics]:
         left = max(0.0, group.active + group.timeout - now)
         state = "changed" if reference.changed else "offered"
         yield TransferStatistics("offer", receivers, reference.name, state, 0, reference.size, left)
+
+
+def _relays(transfers: Transfers, now: float) -> Iterator[TransferStatistics]:
+    relay = transfers.relay
+    for file in relay.files.values():
+        if (grid := file.grid) is None:
+            continue  # its owner has not said yet whether anybody here may have it
+        owner, _, _ = file.key
+        state = "fetching" if file.asked or file.wanted else "kept"
+        name, done = safe_name(grid.name), relay.store.bytes_of(file.key)
+        yield TransferStatistics("relay", owner, name, state, done, grid.size, now - file.began)

@@ -214,12 +214,16 @@ StreamKey = tuple[str, int, int]
 
 @record
 class Chunk:
-    """One round of a push: what a producer makes and consumers take. `timeout`: seconds for this one."""
+    """One round of a push: what a producer makes and consumers take.
+
+    `timeout`: seconds for this one. `stands_for`: bytes, where the bodies are packed.
+    """
 
     headers: dict[str, Any]
     codec: int
     bodies: tuple[Buffer, ...]
     timeout: float | None = None
+    stands_for: int | None = None
 
 
 @record

@@ -9,40 +9,40 @@
     fetching    written, bad digest                  fetching    GET for it again, at most `MOST_BAD` times in a row
     fetching    nothing comes for `pause` seconds    fetching    HAVE: the owner may count on what was lost
     fetching    a GET failed, may be lost            fetching    GET again after a pause, at most `MOST_LOST` times
+    fetching    the cache does not give a chunk      fetching    GET to the owner, for it and all that follow
+    fetching    the cache is silent for long         fetching    the same for all that it was asked for
     fetching    all are written                      finishing   Commit
     finishing   committed                            closing     DONE success
     before that refused, no progress, error, cancel  failing     DONE failed; Abandon, when the sink is not at work
     closing     DONE answered, or not                ended       the handle ends
     failing     abandoned                            ended       the handle ends
 
-The window follows what comes: as many chunks as arrive in half a second, so a fast path is kept busy and a slow one has
-no queue that a time-out could run out in. Source: seed 000 (pull), design, decisions 20 and 21.
+The cache is the parent, where it keeps chunks of what comes from the owner: it gets GET and HAVE, the owner only OPEN
+and DONE. Its word ends nothing: whatever it refuses, or gives damaged, the owner is asked for. The window follows what
+comes (`pull_window`). Source: seed 000 (pull), design, decisions 20, 21 and 23.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
-from math import ceil
 from typing import Any
 
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Abandon, Ask, Command, Commit, Outcome, Prepare, PullEnded, Unask, Write
-from zmqfl.protocol.pull_source import CHANNEL, DONE, GET, HAVE, OPEN
+from zmqfl.protocol.pull_asks import PullAsks
+from zmqfl.protocol.pull_grid import Grid, read_grid
+from zmqfl.protocol.pull_source import CHANNEL, OPEN
+from zmqfl.protocol.pull_window import FIRST_WINDOW as FIRST_WINDOW
+from zmqfl.protocol.pull_window import MOST_WINDOW as MOST_WINDOW
+from zmqfl.protocol.pull_window import PullWindow
 
-FIRST_WINDOW, MOST_WINDOW = 8, 16
-"""Chunks asked for at once."""
-WINDOW_TIME = 0.5
-"""Seconds of arrivals that the window covers."""
 MOST_BAD = 3
 MOST_LOST, MOST_GONE = 5, 1
 """Times that GETs may fail without a chunk in between; the second where the owner cannot be reached."""
-MAX_CHUNK = 64 * 1024 * 1024
-"""Bytes of a chunk that an owner may propose."""
-MOST_CHUNKS = 1 << 22
-"""Chunks of a file: each costs the receiver some 40 bytes, and a liar could ask for all of its memory."""
-FOREVER = 365 * 86400.0
-"""A GET has no time-out of its own: a chunk may wait its turn as long as others of this pull come."""
+PATIENCE = 0.5
+"""Part of the time-out after which a cache from which nothing comes is left."""
 LOST = (CellReturnCode.COMM_ERROR, CellReturnCode.SERVICE_UNAVAILABLE, CellReturnCode.TIMEOUT)
 """Codes after which asking again may help."""
 
@@ -67,8 +67,8 @@ class PullReceiver:
         self.owner = owner
         self.rid = rid
         self.state = PullState.OPENING
-        self.size = 0
-        self.chunk = 1
+        self.grid = Grid(0, 1, "", "")
+        """What the owner says of it; of no bytes until it is known."""
         self.done = 0
         """Bytes that are verified and written, those of an earlier attempt included."""
         self.fetched = 0
@@ -77,13 +77,16 @@ class PullReceiver:
         self._pause = pause
         self._progress = now
         self._missing: deque[int] = deque()
-        self._asked: dict[int, float] = {}
+        self._asks = PullAsks(self, id, owner, rid)
+        self._asked = self._asks.asked
         self._writing: set[int] = set()
         self._bad: dict[int, int] = {}
         self._lost = 0
         self._again_at: float | None = None
-        self._window = FIRST_WINDOW
-        self._arrivals: deque[float] = deque(maxlen=16)
+        self._window = PullWindow()
+        self._cache_for: Callable[[str], str] = lambda owner: ""
+        self._from_cache: set[int] = set()
+        """Chunks that came from it and are not written yet."""
         self._confirming = 0
         self._confirmed = now
         self._preparing = False
@@ -91,34 +94,52 @@ class PullReceiver:
         self._failure: Outcome | None = None
         self._value: Any = None
 
+    def use_cache(self, cache_for: Callable[[str], str]) -> None:
+        """Before the start: `cache_for(owner)` names the parent that keeps chunks, or "", when the first is needed."""
+        self._cache_for = cache_for
+
+    @property
+    def size(self) -> int:
+        """Bytes in all; 0 until that is known."""
+        return self.grid.size
+
+    @property
+    def chunk(self) -> int:
+        """Bytes of all chunks but the last."""
+        return self.grid.chunk
+
     def start(self, now: float) -> list[Command]:
         """Ask the owner for its size and grid."""
         return [Ask(self, "open", (self.owner,), CHANNEL, OPEN, {"r": self.rid}, 0, (), self._timeout, repeatable=True)]
 
     def answered(self, tag: Any, target: str, outcome: Outcome, now: float) -> list[Command]:
         """A request of this pull has ended."""
+        if tag == "left":
+            return []
         if tag == "done":
             return self._end() if self.state is PullState.CLOSING else []
         if tag == "open":
             return self._open_answered(outcome, now)
         if tag == "have":
-            self._confirming -= 1
-            return []
+            return self._have_answered(outcome, now)
         if self.state is not PullState.FETCHING or tag not in self._asked:
             return []
+        is_cached = self._asks.forget(tag)
         if outcome.code is not CellReturnCode.OK:
-            return self._get_failed(tag, outcome, now)
-        self._measure(self._asked.pop(tag), now)
+            return self._leave_cache(tag, now) if is_cached else self._get_failed(tag, outcome, now)
+        self._window.arrived(now)
         self._lost = 0
         self._progress = now
         self._writing.add(tag)
+        if is_cached:
+            self._from_cache.add(tag)
         digest = outcome.headers.get("d")
         size = sum(map(len, outcome.bodies))
         self.fetched += size
-        if size != min(self.chunk, self.size - tag * self.chunk) or not isinstance(digest, bytes):
+        if not self.grid.may_hold(tag, size) or not isinstance(digest, bytes):
             return self.written(tag, "bad", "", now)
         asks = self._fetch(now) or self._arrived(now)
-        return [Write(self.id, tag, tag * self.chunk, outcome.bodies, digest), *asks]
+        return [Write(self.id, tag, tag * self.grid.chunk, outcome.bodies, digest), *asks]
 
     def moved(self, now: float) -> None:
         """A part of a chunk has arrived."""
@@ -131,28 +152,29 @@ class PullReceiver:
             return self._abandon()
         if error:
             return self._fail(Outcome(CellReturnCode.PROCESS_EXCEPTION, error), now)
-        count = ceil(self.size / self.chunk)
+        count = self.grid.count
         self.state = PullState.FETCHING
         self._missing.extend(index for index in range(count) if index not in have)
-        self.done = sum(min(self.chunk, self.size - index * self.chunk) for index in have if index < count)
+        self.done = sum(self.grid.length(index) for index in have if index < count)
+        self._asks.cache = self._cache_for(self.owner)
         self._progress = now
         return self._fetch(now)
 
     def written(self, index: int, verdict: str, error: str, now: float) -> list[Command]:
         """A chunk was written ("ok"), or had a bad digest ("bad"), or could not be written ("failed", and why)."""
         self._writing.discard(index)
+        is_cached = index in self._from_cache
+        self._from_cache.discard(index)
         if self.state is not PullState.FETCHING:
             return self._abandon()
         if verdict == "failed":
             return self._fail(Outcome(CellReturnCode.PROCESS_EXCEPTION, error), now)
         if verdict == "bad":
-            self._bad[index] = self._bad.get(index, 0) + 1
-            if self._bad[index] > MOST_BAD:
-                text = f"chunk {index} from {self.owner} was damaged {MOST_BAD + 1} times"
+            if text := self._blame(index, is_cached):
                 return self._fail(Outcome(CellReturnCode.COMM_ERROR, text), now)
             self._missing.appendleft(index)
         else:
-            self.done += min(self.chunk, self.size - index * self.chunk)
+            self.done += self.grid.length(index)
             self._progress = now
         return self._fetch(now)
 
@@ -164,7 +186,7 @@ class PullReceiver:
             return self._fail(Outcome(CellReturnCode.PROCESS_EXCEPTION, error), now)
         self._value = value
         self.state = PullState.CLOSING
-        return [self._say_done("success")]
+        return self._asks.done("success", self._timeout)
 
     def abandoned(self) -> list[Command]:
         """The sink is closed after a failure."""
@@ -185,6 +207,8 @@ class PullReceiver:
             return self._fetch(now)
         if self._confirm_at is not None and self._confirm_at <= now:
             return self._confirm(now)
+        if self._leave_at is not None and self._leave_at <= now:
+            return self._leave_silent_cache(now)
         waits = self.state in (PullState.OPENING, PullState.FETCHING) and not self._writing
         if waits and now >= self._progress + self._timeout:
             text = f"nothing came from {self.owner} for {self._timeout:g} s"
@@ -197,15 +221,25 @@ class PullReceiver:
         silent = None
         if self.state in (PullState.OPENING, PullState.FETCHING) and not self._writing:
             silent = self._progress + self._timeout
-        return min((at for at in (self._again_at, self._confirm_at, silent) if at is not None), default=None)
+        return min(
+            (at for at in (self._again_at, self._confirm_at, self._leave_at, silent) if at is not None), default=None
+        )
 
     @property
     def _confirm_at(self) -> float | None:
         """When to say again what we wait for, though nothing has come; before the time-out."""
         if self.state is not PullState.FETCHING or not self._asked or self._confirming:
             return None
-        due = max(self._progress, self._confirmed) + self._pause
+        pause = min(self._pause, self._timeout * PATIENCE / 2) if self._asks.waits_for_cache else self._pause
+        due = max(self._progress, self._confirmed) + pause
         return due if due < self._progress + self._timeout else None
+
+    @property
+    def _leave_at(self) -> float | None:
+        """When a cache from which nothing comes is left."""
+        if self.state is not PullState.FETCHING or not self._asks.waits_for_cache or self._writing:
+            return None
+        return self._progress + self._timeout * PATIENCE
 
     @property
     def is_over(self) -> bool:
@@ -219,45 +253,44 @@ class PullReceiver:
             return []
         if outcome.code is not CellReturnCode.OK:
             return self._fail(outcome, now)
-        match outcome.headers:
-            case {"n": int(size), "k": int(chunk), "f": str(fingerprint), "name": str(name)} if (
-                0 <= size <= chunk * MOST_CHUNKS and 0 < chunk <= MAX_CHUNK
-            ):
-                self.size, self.chunk = size, chunk
-                self.state = PullState.PREPARING
-                self._preparing = True
-                return [Prepare(self.id, size, chunk, fingerprint, name)]
-        return self._fail(Outcome(CellReturnCode.COMM_ERROR, f"{self.owner} gave a size that cannot be"), now)
+        if (grid := read_grid(outcome.headers)) is None:
+            return self._fail(Outcome(CellReturnCode.COMM_ERROR, f"{self.owner} gave a size that cannot be"), now)
+        self.grid, self._asks.fingerprint = grid, grid.fingerprint
+        self.state = PullState.PREPARING
+        self._preparing = True
+        return [Prepare(self.id, grid.size, grid.chunk, grid.fingerprint, grid.name)]
+
+    def _have_answered(self, outcome: Outcome, now: float) -> list[Command]:
+        """A cache says whether something of what it is asked for has come to it: to wait for that is no silence."""
+        self._confirming -= 1
+        if self._asks.waits_for_cache and outcome.code is CellReturnCode.OK and outcome.headers.get("m"):
+            self._progress = now
+        return []
 
     def _fetch(self, now: float) -> list[Command]:
         if not self._missing and not self._asked and not self._writing:
             self.state = PullState.FINISHING
             return [Commit(self.id)]
         asks: list[Command] = []
-        while self._missing and self._again_at is None and len(self._asked) + len(self._writing) < self._window:
-            index = self._missing.popleft()
-            self._asked[index] = now
-            headers = {"r": self.rid, "p": self.id, "i": index, "w": list(self._asked)}
-            asks.append(Ask(self, index, (self.owner,), CHANNEL, GET, headers, 0, (), FOREVER, repeatable=True))
+        while self._missing and self._again_at is None and len(self._asked) + len(self._writing) < self._window.size:
+            asks.append(self._asks.get(self._missing.popleft()))
         return asks
 
     def _arrived(self, now: float) -> list[Command]:
         """If no GET goes out that tells the owner that a chunk has come, say so."""
-        if self._missing and len(self._asked) + len(self._writing) <= self._window:
+        if self._missing and len(self._asked) + len(self._writing) <= self._window.size:
             return []  # a GET follows as soon as this chunk is written; not so while the window shrinks
         return self._confirm(now)
 
     def _confirm(self, now: float) -> list[Command]:
-        """Tell the owner what we wait for, if anything."""
-        if not self._asked:
-            return []
-        self._confirming += 1
-        self._confirmed = now
-        headers = {"r": self.rid, "p": self.id, "w": list(self._asked)}
-        return [Ask(self, "have", (self.owner,), CHANNEL, HAVE, headers, 0, (), self._timeout, repeatable=True)]
+        """Tell whoever we wait for what that is."""
+        asks = self._asks.have(self._timeout)
+        self._confirming += len(asks)
+        if asks:
+            self._confirmed = now
+        return asks
 
     def _get_failed(self, index: int, outcome: Outcome, now: float) -> list[Command]:
-        del self._asked[index]
         self._lost += self._again_at is None  # what is lost together counts once
         most = MOST_GONE if outcome.code is CellReturnCode.COMM_ERROR else MOST_LOST
         if outcome.code not in LOST or self._lost > most:
@@ -266,13 +299,28 @@ class PullReceiver:
         self._again_at = now + self._pause
         return []
 
-    def _measure(self, asked: float, now: float) -> None:
-        self._arrivals.append(now)
-        if len(self._arrivals) < 4:
-            return
-        span = max(now - self._arrivals[0], 1e-6)
-        rate = (len(self._arrivals) - 1) / span
-        self._window = max(2, min(MOST_WINDOW, ceil(rate * WINDOW_TIME) + 1))
+    def _leave_cache(self, index: int, now: float) -> list[Command]:
+        """It does not give this chunk. What it was asked for besides may come, and may not."""
+        self._missing.appendleft(index)
+        self._asks.cache = ""
+        return self._fetch(now)
+
+    def _leave_silent_cache(self, now: float) -> list[Command]:
+        """Nothing comes from it, or from anybody: all is asked of the owner, while there is time."""
+        self._missing.extendleft(reversed(self._asks.take_back()))
+        self._asks.cache = ""
+        self._confirming = 0
+        return [Unask(self), *self._fetch(now)]
+
+    def _blame(self, index: int, is_cached: bool) -> str:
+        """A chunk was damaged. Returns why the pull has failed, or ""."""
+        if is_cached:
+            self._asks.damage(index)
+            return ""
+        self._bad[index] = self._bad.get(index, 0) + 1
+        return (
+            f"chunk {index} from {self.owner} was damaged {MOST_BAD + 1} times" if self._bad[index] > MOST_BAD else ""
+        )
 
     def _fail(self, why: Outcome, now: float) -> list[Command]:
         if self.state in (PullState.FAILING, PullState.ENDED, PullState.CLOSING):
@@ -283,7 +331,7 @@ class PullReceiver:
         self.state = PullState.FAILING
         commands: list[Command] = [Unask(self)]
         if known:
-            commands.append(self._say_done("failed"))
+            commands += self._asks.done("failed", self._timeout)
         return commands + self._abandon()
 
     def _abandon(self) -> list[Command]:
@@ -292,10 +340,6 @@ class PullReceiver:
             return []
         self._abandoned = True
         return [Abandon(self.id)]
-
-    def _say_done(self, status: str) -> Command:
-        headers = {"r": self.rid, "p": self.id, "s": status}
-        return Ask(self, "done", (self.owner,), CHANNEL, DONE, headers, 0, (), self._timeout)
 
     def _end(self) -> list[Command]:
         self.state = PullState.ENDED

@@ -10,6 +10,7 @@
     open         read, digest differs from before      open     source_changed, for all from now on
     open         more of a chunk has arrived           open     a slow receiver is active, too
     open         HAVE                                  open     makes room for what waits, as each new GET does
+    open         GRANT of a relay                      open     which of its receivers may have it; they are active
     open         DONE                                  open     Served: the receiver has it, or failed
     open         nothing for `timeout` seconds         ended    Expired
     open         end                                   ended    what comes from now on is not known
@@ -17,7 +18,9 @@
 GETs wait as offsets: a chunk is read only when the lane has room for it, and each receiver has its share of what may be
 on its way (`SERVED_BYTES`), so that one that is slow or stands still holds a bounded number of chunks and nobody up.
 On a slow path a GET is sent again while the chunk is still on its way; to read it again at once would make it slower.
-Source: seed 000 (pull), design, decisions 20 and 22.
+
+A relay may ask for a chunk in the name of a receiver below it (`u`), as it sees all that goes there anyway. It is one
+receiver then, with a share of its own, however many it serves. Source: seed 000 (pull), design, decisions 20, 22, 23.
 """
 
 from __future__ import annotations
@@ -27,10 +30,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from zmqfl.errors import CellReturnCode
+from zmqfl.fqcn import FQCN
 from zmqfl.protocol.commands import Answer, Call, Command, Expired, Outcome, Read, Served
+from zmqfl.protocol.pull_grid import Grid
+from zmqfl.protocol.ways import Ways
 
 CHANNEL = "zmqfl.pull"
-OPEN, GET, HAVE, DONE = "open", "get", "have", "done"
+OPEN, GET, HAVE, GRANT, DONE = "open", "get", "have", "grant", "done"
 """Topics of the requests."""
 SERVED_BYTES = 16 * 1024 * 1024
 """Bytes read for all receivers together that may not have arrived yet."""
@@ -44,6 +50,12 @@ ON_ITS_WAY = 5.0
 """Seconds that a chunk is not read again for a receiver, unless it has something that was sent later."""
 MOST_QUEUED = 256
 """GETs of one receiver that may wait."""
+MOST_GRANTED = 4096
+"""Receivers that a relay may ask for at once; further ones are not looked at."""
+FOREVER = 365 * 86400.0
+"""A GET has no time-out of its own: a chunk may wait its turn as long as others of this pull come."""
+BELOW = ".*"
+"""Behind the name of a receiver: the cells below it may have it as well."""
 COMMAND_LINE = "admin-"
 """How the last part of the name of a command line begins; it stands right below the site that it speaks for."""
 UNKNOWN = "no such reference: never offered, ended by now, or not for you"
@@ -63,8 +75,15 @@ class _Reference:
     fingerprint: str
     name: str
     receivers: frozenset[str] | None
+    number: int = 0
+    """Of the references of this source, from 1."""
     digests: dict[int, bytes] = field(default_factory=dict)
     changed: bool = False
+
+    @property
+    def grid(self) -> Grid:
+        """What receivers are told of it."""
+        return Grid(self.size, self.chunk, self.fingerprint, self.name)
 
 
 @dataclass(slots=True)
@@ -85,6 +104,8 @@ class _Taker:
     heard: float = 0.0
     latest: Call | None = None
     """Its latest request: what one with a lower number says is out of date."""
+    is_behind: bool = False
+    """It takes from a relay's cache, and has no share here."""
     look_at: float | None = None
     """When a GET that waits for its first chunk has waited enough."""
 
@@ -113,10 +134,17 @@ class _Taker:
 
 
 class PullSource:
-    """See the module."""
+    """See the module. A relay serves from its cache by one, too: then `rid_of` tells which file a call is about, and
+    `watches` is False, as what it hands on is the owner's affair."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, ways: Ways | None = None, rid_of: Callable[[Call], str] | None = None, *, watches: bool = True
+    ) -> None:
         self.counters: Counter[str] = Counter()
+        self._ways = ways or Ways()
+        self._rid_of = rid_of or _rid_of
+        self._watches = watches
+        self._added = 0
         self._transactions: dict[str, _Transaction] = {}
         self._references: dict[str, _Reference] = {}
         self._takers: dict[tuple[str, int, int], _Taker] = {}
@@ -143,7 +171,8 @@ class PullSource:
         if (entry := self._transactions.get(transaction)) is None:
             return False
         allowed = None if receivers is None else frozenset(receivers)
-        self._references[rid] = _Reference(rid, transaction, size, chunk, fingerprint, name, allowed)
+        self._added += 1
+        self._references[rid] = _Reference(rid, transaction, size, chunk, fingerprint, name, allowed, self._added)
         entry.rids.append(rid)
         entry.active = now
         return True
@@ -158,8 +187,8 @@ class PullSource:
 
     def receive(self, call: Call, now: float) -> list[Command]:
         """A request of a receiver."""
-        reference = self._references.get(str(call.headers.get("r", "")))
-        if reference is None or not _may_have(call.origin, reference.receivers):
+        reference = self._references.get(self._rid_of(call))
+        if reference is None or not (names := self._granted(call, reference)):
             self.counters["pulls_refused"] += 1
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, UNKNOWN))]
         self._transactions[reference.transaction].active = now
@@ -171,6 +200,8 @@ class PullSource:
             case "have":
                 _, over = self._confirm(call, now)
                 return [Answer(call, Outcome(CellReturnCode.OK)), *over]
+            case "grant":
+                return [self._grant(call, reference, names, now)]
             case "done":
                 return self._done(call, reference)
         return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"no topic {call.topic!r}"))]
@@ -186,11 +217,11 @@ class PullSource:
         if (taker := self._takers.get(_taker_key(call))) is not None:
             taker.heard = now
         if index is None:
-            grid = {"n": reference.size, "k": reference.chunk, "f": reference.fingerprint, "name": reference.name}
-            return [Answer(call, Outcome(CellReturnCode.OK, headers=grid))]
-        digest = outcome.headers["d"]
-        if reference.digests.setdefault(index, digest) != digest:
-            reference.changed = True
+            return [Answer(call, Outcome(CellReturnCode.OK, headers=reference.grid.to_headers()))]
+        if self._watches:
+            digest = outcome.headers["d"]
+            if reference.digests.setdefault(index, digest) != digest:
+                reference.changed = True
         if reference.changed:
             return [Answer(call, changed(reference.name))]
         return [Answer(call, outcome)]
@@ -203,12 +234,12 @@ class PullSource:
 
     def next_reads(self, is_free: Callable[[str], bool], now: float) -> list[Command]:
         """Read for whoever has room: at most one chunk for each receiver; call it again until there is nothing."""
-        active = sum(1 for taker in self._takers.values() if now - taker.heard < IDLE) or 1
+        active = sum(1 for taker in self._takers.values() if now - taker.heard < IDLE and not taker.is_behind) or 1
         reads: list[Command] = []
         for key, taker in list(self._takers.items()):
             if not taker.queue or not is_free(key[0]) or (call := taker.next(now)) is None:
                 continue
-            reference = self._references.get(str(call.headers.get("r", "")))
+            reference = self._references.get(taker.rid)
             if reference is None:
                 taker.queue.remove(call)
                 reads.append(Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, UNKNOWN)))
@@ -254,8 +285,8 @@ class PullSource:
         index = call.headers.get("i")
         if type(index) is not int or not 0 <= index * reference.chunk < max(1, reference.size):
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"{reference.name} has no chunk {index!r}"))]
-        if reference.changed:
-            return [Answer(call, changed(reference.name))]
+        if reference.changed or call.headers.get("f", reference.fingerprint) != reference.fingerprint:
+            return [Answer(call, changed(reference.name))]  # or offered anew by the same id, with another content
         taker, over = self._confirm(call, now)
         if call is taker.latest:
             taker.served.pop(index, None)  # asked for anew: what has come was damaged, or could not be read
@@ -267,7 +298,7 @@ class PullSource:
 
     def _confirm(self, call: Call, now: float) -> tuple[_Taker, list[Command]]:
         """A receiver says what it still waits for: the rest has arrived."""
-        taker = self._takers.setdefault(_taker_key(call), _Taker(str(call.headers["r"])))
+        taker = self._takers.setdefault(_taker_key(call), _Taker(self._rid_of(call)))
         taker.heard = now
         if taker.latest is not None and call.id <= taker.latest.id:
             return taker, []
@@ -277,7 +308,39 @@ class PullSource:
     def _done(self, call: Call, reference: _Reference) -> list[Command]:
         success = call.headers.get("s") == "success"
         served = Served(reference.rid, call.origin, "success" if success else "failed")
+        self._takers.pop(_behind_key(call.origin, reference), None)
         return [Answer(call, Outcome(CellReturnCode.OK)), served, *self._forget(_taker_key(call))]
+
+    def dismiss(self, rid: str, origin: str | None = None) -> list[Command]:
+        """Refuse what is asked of a file, and forget who takes it; `origin`: only this one."""
+        keys = [key for key, taker in self._takers.items() if taker.rid == rid and origin in (None, key[0])]
+        return [command for key in keys for command in self._forget(key)]
+
+    def _granted(self, call: Call, reference: _Reference) -> list[str]:
+        """For whom a call asks: those that it may ask for, and that may have it."""
+        names: object = [call.origin]
+        if call.topic in (GET, HAVE):
+            names = [call.headers.get("u", call.origin)]
+        elif call.topic == GRANT:
+            names = call.headers.get("u")
+        if not isinstance(names, list):
+            return []
+        named = [name for name in names[:MOST_GRANTED] if isinstance(name, str)]
+        return [
+            name for name in named
+            if self._ways.speaks_for(call.origin, name) and _may_have(name, reference.receivers)
+        ]  # fmt: skip
+
+    def _grant(self, call: Call, reference: _Reference, names: list[str], now: float) -> Command:
+        """A relay asks which of its receivers may have it: those take it, or are about to."""
+        if reference.changed:
+            return Answer(call, changed(reference.name))
+        for name in names:
+            key = _behind_key(name, reference)
+            self._takers.setdefault(key, _Taker(reference.rid, is_behind=True)).heard = now
+        milliseconds = round(1000 * self._transactions[reference.transaction].timeout)
+        headers = {**reference.grid.to_headers(), "t": milliseconds, "u": names}
+        return Answer(call, Outcome(CellReturnCode.OK, headers=headers))
 
     def _forget(self, key: tuple[str, int, int]) -> list[Command]:
         """This pull is over, or seems to be."""
@@ -290,11 +353,25 @@ def _taker_key(call: Call) -> tuple[str, int, int]:
     return call.origin, call.instance, pull if type(pull) is int else 0
 
 
+def _behind_key(receiver: str, reference: _Reference) -> tuple[str, int, int]:
+    """Of a receiver that takes from a relay's cache; the instance of no cell is 0."""
+    return receiver, 0, reference.number
+
+
+def _rid_of(call: Call) -> str:
+    return str(call.headers.get("r", ""))
+
+
 def _may_have(origin: str, receivers: frozenset[str] | None) -> bool:
     if receivers is None or origin in receivers:
         return True
     above, _, last = origin.rpartition(".")
-    return last.startswith(COMMAND_LINE) and above in receivers
+    if last.startswith(COMMAND_LINE) and above in receivers:
+        return True
+    while origin := FQCN.get_parent(origin):
+        if origin + BELOW in receivers:
+            return True
+    return False
 
 
 def _numbers(value: object) -> set[int]:

@@ -279,7 +279,7 @@ class PushSender:
     def _send(self, chunk: Chunk) -> Command:
         index, self._next = self._next, self._next + 1
         targets = tuple(name for name in self.targets if name not in self._has_all)
-        self._rounds[index] = _Round(sum(map(len, chunk.bodies)), targets)
+        self._rounds[index] = _Round(chunk.stands_for or sum(map(len, chunk.bodies)), targets)
         headers = {"t": self.id, "i": index, **({"h": dict(chunk.headers)} if chunk.headers else {})}
         timeout = self._timeout if chunk.timeout is None else chunk.timeout
         return Ask(self, index, targets, CHANNEL, ROUND, headers, chunk.codec, chunk.bodies, timeout)

@@ -37,6 +37,7 @@ from math import inf
 from zmqfl.config import KIB, CellConfig
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Call, Command, FlowFate, Invoke, Outcome, Post, Revoke
+from zmqfl.protocol.pull_source import CHANNEL as PULLS
 from zmqfl.wire.messages import MAX_PROBED, NO_DEADLINE, Buffer, Cancel, Fate, Fire, Flag, Probe, Probed, Reply, Request
 
 MOST_CALLERS = 4096
@@ -294,7 +295,7 @@ class Responder:
             pass
         elif flags & Flag.DUP and (request.to_instance != self._me()[2] or request.id < caller.forgotten_below):
             return Outcome(CellReturnCode.COMM_ERROR, "outcome unknown: a copy may have run before this start")
-        if self.closed:
+        if self.closed and request.channel != PULLS:  # a reply may have left its payload here, to be pulled yet
             return Outcome(CellReturnCode.SERVICE_UNAVAILABLE, f"{self._me()[0]} is stopping")
         if remaining == 0:
             return Outcome(CellReturnCode.TIMEOUT, "the deadline had passed when the request arrived")

@@ -4,7 +4,8 @@
     push                    PushSender     push: open, round, last, end
     (comes in)              PushReceiver   push: alive, state
     offer                   PullSource     -
-    pull                    PullReceiver   pull: open, get, done
+    pull                    PullReceiver   pull: open, get, have, done
+    (passes by)             RelayCache     pull: get, have, grant
 
 The machines know nothing of each other; an entry goes when its machine is over.
 """
@@ -23,9 +24,14 @@ from zmqfl.protocol.pull_receiver import PullReceiver
 from zmqfl.protocol.pull_source import PullSource
 from zmqfl.protocol.push_receiver import PushReceiver, StreamState, Verdict
 from zmqfl.protocol.push_sender import PushSender
+from zmqfl.protocol.relay_cache import RelayCache
+from zmqfl.protocol.relay_file import RelayFile
+from zmqfl.protocol.ways import Ways
 
 INTERNAL = "zmqfl."
 """How the channels of the machines begin; no user can register for them."""
+SEAL = "zmqfl.seal"
+"""The one of them that the cell itself serves: `zmqfl.cell.sealing`."""
 MOST_STREAMS = 1024
 """Pushes that may come in at once."""
 MOST_ENDED = 4096
@@ -49,9 +55,11 @@ class Machine(Protocol):
 class Transfers:
     """See the module."""
 
-    def __init__(self, fqcn: str, instance: int, config: CellConfig) -> None:
+    def __init__(self, fqcn: str, instance: int, config: CellConfig, ways: Ways | None = None) -> None:
         self.counters: Counter[str] = Counter()
-        self.source = PullSource()
+        self._ways = ways or Ways()
+        self.source = PullSource(self._ways)
+        self.relay = RelayCache(config, self.counters, self._ways)
         self.pushes: dict[int, PushSender] = {}
         self.pulls: dict[int, PullReceiver] = {}
         self.streams: dict[StreamKey, PushReceiver] = {}
@@ -72,6 +80,7 @@ class Transfers:
         """Begin a pull."""
         self.pulls[receiver.id] = receiver
         self.counters["pulls"] += 1
+        receiver.use_cache(self._ways.cache_for)
         return receiver.start(now)
 
     def close(self, reason: str, now: float) -> list[Command]:
@@ -83,14 +92,15 @@ class Transfers:
             commands += pull.cancel(CellReturnCode.ABORT_RUN, reason, now)
         for stream in list(self.streams.values()):
             commands += stream.stop(CellReturnCode.ABORT_RUN, reason, now)
-        return commands
+        return commands + self.relay.close()
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
     def receive(self, call: Call, now: float) -> list[Command]:
         """A request on one of the internal channels."""
         if call.channel == pull_source.CHANNEL:
-            return self.source.receive(call, now)
+            is_for_others = call.headers.get("o", self._fqcn) != self._fqcn
+            return (self.relay if is_for_others else self.source).receive(call, now)
         match call.topic:
             case push_sender.OPEN:
                 return self._open_stream(call, now)
@@ -158,8 +168,12 @@ class Transfers:
         stream = self.streams.get(key)
         return [] if stream is None else self._told(stream, act(stream))
 
-    def answered(self, machine: Machine, tag: Any, target: str, outcome: Outcome, now: float) -> list[Command]:
+    def answered(
+        self, machine: Machine | RelayFile, tag: Any, target: str, outcome: Outcome, now: float
+    ) -> list[Command]:
         """A request of a machine has ended at one target."""
+        if isinstance(machine, RelayFile):
+            return self.relay.answered(machine, tag, outcome, now)
         return self._told(machine, machine.answered(tag, target, outcome, now))
 
     def _told(self, machine: Machine, commands: list[Command]) -> list[Command]:
@@ -173,6 +187,22 @@ class Transfers:
                 if self.streams.pop(machine.key, None) is not None and not machine.refused:
                     self._remember(machine.key, machine.verdict())
         return commands
+
+    # -- chunks that go out --------------------------------------------------------------------------------------------
+
+    def next_reads(self, is_free: Callable[[str], bool], now: float) -> list[Command]:
+        """Chunks for whoever has room, of what is offered and of what passes by; call it until there is nothing."""
+        return self.source.next_reads(is_free, now) + self.relay.next_reads(is_free, now)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a chunk is to go out as soon as there is room."""
+        return self.source.waiting or self.relay.waiting
+
+    def moved(self, receiver: str, instance: int, now: float) -> None:
+        """More of a chunk that travels as a flow has arrived at a receiver."""
+        self.source.moved(receiver, instance, now)
+        self.relay.moved(receiver, instance, now)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
@@ -192,13 +222,15 @@ class Transfers:
                 commands += self._told(machine, machine.handle_timeout(now))
         if (deadline := self.source.deadline) is not None and deadline <= now:
             commands += self.source.handle_timeout(now)
+        if (deadline := self.relay.deadline) is not None and deadline <= now:
+            commands += self.relay.handle_timeout(now)
         return commands
 
     @property
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do."""
         times = [machine.deadline for machine in self._machines()]
-        times.append(self.source.deadline)
+        times += [self.source.deadline, self.relay.deadline]
         return min((at for at in times if at is not None), default=None)
 
     def _machines(self) -> Iterator[Machine]:

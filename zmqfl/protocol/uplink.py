@@ -74,6 +74,8 @@ class Uplink:
     token: int = 0
     """The fence token that a parent has issued to this start."""
     root: str = ""
+    features: int = 0
+    """What the parent can do for us, see `Feature`."""
     succeeds: bool = False
     """The parent has bound another start of this cell before."""
     held_since: float | None = None
@@ -189,13 +191,14 @@ class Uplink:
         if self.state is not UplinkState.GREETING:
             if self.link is not None and session == self.link.session:
                 self.root = welcome.root or self.root  # the parent has learned it, or repeats itself
+                self.features = welcome.features
             return []
         if problem := self._mismatch(welcome):
             return self._refuse(problem, now)
         self._forget("hello")
         self.state, self.refusal = UplinkState.BOUND, ""
         self.token, self.root = welcome.token, welcome.root
-        self.succeeds = bool(welcome.succeeds)
+        self.features, self.succeeds = welcome.features, bool(welcome.succeeds)
         commands: list[Command] = []
         if self.link is not None and self.link.instance != welcome.instance:
             commands += self._end("it has restarted", now, replaced=True)
