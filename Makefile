@@ -1,5 +1,7 @@
 # Every verb sets up what it needs on a fresh machine with Python 3.11 or newer; PYTHON=... names another one.
 PYTHON ?= python3
+# Processes that share the quick tests, which wait as much as they compute; they must not depend on being alone.
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -13,7 +15,7 @@ demo: $(READY) ## a real file pushed and pulled among processes, one of them kil
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) ## the quick tests, all of them deterministic
-	@$(BIN)/pytest -q -m "not soak"
+	@$(BIN)/pytest -q -m "not soak" -n $(WORKERS) --dist worksteal
 
 check: $(READY) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .

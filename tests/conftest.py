@@ -135,6 +135,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(max(1, metafunc.config.getoption("seeds") // share)))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Where modules may not be compiled into the tree, the hundreds of processes of the tests would each compile them
+    # anew, half of all that their start costs; an installed package never does.
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(config.rootpath / ".pytest_cache" / "bytecode"))
+    # A shell has what it starts in the background ignore SIGINT, and a child inherits that: Ctrl-C would do nothing.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     # Names of files may hold lone surrogates. A report that quotes one could not go from a worker of xdist to the rest.

@@ -16,56 +16,78 @@ The floors, each importing only from those below:
     fqcn        names of cells
     errors      one tree
 
-The names below are the library; everything else may change.
+The names below are the library; everything else may change. Each is imported where it is first asked for: a process
+pays for the floors that it uses, not for all of them.
 """
 
-from zmqfl.cell.cell import Cell
-from zmqfl.cell.flare_names import TargetMessage
-from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
-from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, new_message
-from zmqfl.cell.net_agent import NetAgent
-from zmqfl.cell.peers import CellAgent
-from zmqfl.cell.progress import PushProgress, TransferProgress
-from zmqfl.cell.pulling import PullHandle
-from zmqfl.cell.pushing import PushHandle
-from zmqfl.cell.statistics import CellStatistics
-from zmqfl.cell.streams import PushReport
-from zmqfl.cell.transfer_verbs import Offer, Received
-from zmqfl.config import CellConfig
-from zmqfl.context.fl_component import FLComponent
-from zmqfl.context.fl_context import FLContext, FLContextManager
-from zmqfl.context.keys import AppConstants, FLContextKey
-from zmqfl.context.return_code import ReturnCode
-from zmqfl.context.shareable import Shareable
-from zmqfl.context.signal import Signal
-from zmqfl.context.workspace import Workspace
-from zmqfl.errors import (
-    BlobError,
-    CellReturnCode,
-    RequestFailed,
-    SinkError,
-    SourceChangedError,
-    SourceError,
-    TransferError,
-    UserError,
-    ZmqflError,
-)
-from zmqfl.fqcn import FQCN, FqcnInfo
-from zmqfl.streaming.cell_engine import CellEngine
-from zmqfl.streaming.contracts import (
-    ConsumerFactory,
-    ObjectConsumer,
-    ObjectProducer,
-    StreamableEngine,
-    StreamContext,
-    StreamContextKey,
-)
-from zmqfl.streaming.file_downloader import FileDownloader, download_file
-from zmqfl.streaming.file_streamer import FileStreamer
-from zmqfl.streaming.object_streamer import ObjectStreamer
-from zmqfl.streaming.streamer_base import StreamerBase
-from zmqfl.transport.keys import Keys
-from zmqfl.wire.payload import register_dataclass, register_enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from zmqfl.cell.cell import Cell
+    from zmqfl.cell.filters import looks_at_headers
+    from zmqfl.cell.flare_names import TargetMessage
+    from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
+    from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, new_message
+    from zmqfl.cell.net_agent import NetAgent
+    from zmqfl.cell.object_verbs import ReceivedObject
+    from zmqfl.cell.peers import CellAgent
+    from zmqfl.cell.progress import PushProgress, TransferProgress
+    from zmqfl.cell.pulling import PullHandle
+    from zmqfl.cell.pushing import PushHandle
+    from zmqfl.cell.references import LargeObjectRef
+    from zmqfl.cell.statistics import CellStatistics
+    from zmqfl.cell.streams import PushReport
+    from zmqfl.cell.transfer_verbs import Offer, Received
+    from zmqfl.config import CellConfig
+    from zmqfl.context.fl_component import FLComponent
+    from zmqfl.context.fl_context import FLContext, FLContextManager
+    from zmqfl.context.keys import AppConstants, FLContextKey
+    from zmqfl.context.return_code import ReturnCode
+    from zmqfl.context.shareable import Shareable
+    from zmqfl.context.signal import Signal
+    from zmqfl.context.workspace import Workspace
+    from zmqfl.errors import (
+        BlobError,
+        CellReturnCode,
+        RequestFailed,
+        SinkError,
+        SourceChangedError,
+        SourceError,
+        TransferError,
+        UserError,
+        ZmqflError,
+    )
+    from zmqfl.fqcn import FQCN, FqcnInfo
+    from zmqfl.streaming.array_downloader import add_arrays, download_arrays
+    from zmqfl.streaming.cacheable import CacheableObject, ItemConsumer
+    from zmqfl.streaming.cell_engine import CellEngine
+    from zmqfl.streaming.chunk_asking import request_download_chunk
+    from zmqfl.streaming.container_retriever import ContainerRetriever
+    from zmqfl.streaming.container_streamer import ContainerStreamer
+    from zmqfl.streaming.contracts import (
+        ConsumerFactory,
+        ObjectConsumer,
+        ObjectProducer,
+        StreamableEngine,
+        StreamContext,
+        StreamContextKey,
+    )
+    from zmqfl.streaming.downloadable import Consumer, Downloadable, DownloadStatus, ProduceRC, TransactionDoneStatus
+    from zmqfl.streaming.downloading import download_object
+    from zmqfl.streaming.file_downloader import FileDownloader, download_file
+    from zmqfl.streaming.file_retriever import FileRetriever
+    from zmqfl.streaming.file_streamer import FileStreamer
+    from zmqfl.streaming.object_downloader import ObjectDownloader
+    from zmqfl.streaming.object_retriever import ObjectRetriever
+    from zmqfl.streaming.object_streamer import ObjectStreamer
+    from zmqfl.streaming.offered_file import add_file
+    from zmqfl.streaming.source_failure import notify_source_failure
+    from zmqfl.streaming.streamer_base import StreamerBase
+    from zmqfl.streaming.transfer_outcome import TransferOutcome, TransferReason, TransferState, TransferWaiter
+    from zmqfl.streaming.transfer_progress import TransferProgressTracker
+    from zmqfl.transport.keys import Keys
+    from zmqfl.wire.payload import register_dataclass, register_enum
 
 __version__ = "0.1.0"
 
@@ -74,34 +96,47 @@ __all__ = [
     "AppConstants",
     "BlobError",
     "BroadcastHandle",
+    "CacheableObject",
     "Cell",
     "CellAgent",
     "CellConfig",
     "CellEngine",
     "CellReturnCode",
     "CellStatistics",
+    "Consumer",
     "ConsumerFactory",
+    "ContainerRetriever",
+    "ContainerStreamer",
+    "DownloadStatus",
+    "Downloadable",
     "FLComponent",
     "FLContext",
     "FLContextKey",
     "FLContextManager",
     "FileDownloader",
+    "FileRetriever",
     "FileStreamer",
     "FqcnInfo",
     "Handle",
+    "ItemConsumer",
     "Keys",
+    "LargeObjectRef",
     "Message",
     "MessageHeaderKey",
     "NetAgent",
     "ObjectConsumer",
+    "ObjectDownloader",
     "ObjectProducer",
+    "ObjectRetriever",
     "ObjectStreamer",
     "Offer",
+    "ProduceRC",
     "PullHandle",
     "PushHandle",
     "PushProgress",
     "PushReport",
     "Received",
+    "ReceivedObject",
     "RequestFailed",
     "RequestHandle",
     "ReturnCode",
@@ -115,14 +150,93 @@ __all__ = [
     "StreamableEngine",
     "StreamerBase",
     "TargetMessage",
+    "TransactionDoneStatus",
     "TransferError",
+    "TransferOutcome",
     "TransferProgress",
+    "TransferProgressTracker",
+    "TransferReason",
+    "TransferState",
+    "TransferWaiter",
     "UserError",
     "Workspace",
     "ZmqflError",
+    "add_arrays",
+    "add_file",
+    "download_arrays",
     "download_file",
+    "download_object",
+    "looks_at_headers",
     "make_reply",
     "new_message",
+    "notify_source_failure",
     "register_dataclass",
     "register_enum",
+    "request_download_chunk",
 ]
+
+_HOMES: Final = {
+    "cell.cell": "Cell",
+    "cell.filters": "looks_at_headers",
+    "cell.flare_names": "TargetMessage",
+    "cell.handles": "BroadcastHandle Handle RequestHandle",
+    "cell.message": "Message MessageHeaderKey make_reply new_message",
+    "cell.net_agent": "NetAgent",
+    "cell.object_verbs": "ReceivedObject",
+    "cell.peers": "CellAgent",
+    "cell.progress": "PushProgress TransferProgress",
+    "cell.pulling": "PullHandle",
+    "cell.pushing": "PushHandle",
+    "cell.references": "LargeObjectRef",
+    "cell.statistics": "CellStatistics",
+    "cell.streams": "PushReport",
+    "cell.transfer_verbs": "Offer Received",
+    "config": "CellConfig",
+    "context.fl_component": "FLComponent",
+    "context.fl_context": "FLContext FLContextManager",
+    "context.keys": "AppConstants FLContextKey",
+    "context.return_code": "ReturnCode",
+    "context.shareable": "Shareable",
+    "context.signal": "Signal",
+    "context.workspace": "Workspace",
+    "errors": "BlobError CellReturnCode RequestFailed SinkError SourceChangedError SourceError TransferError "
+    "UserError ZmqflError",
+    "fqcn": "FQCN FqcnInfo",
+    "streaming.array_downloader": "add_arrays download_arrays",
+    "streaming.cacheable": "CacheableObject ItemConsumer",
+    "streaming.cell_engine": "CellEngine",
+    "streaming.chunk_asking": "request_download_chunk",
+    "streaming.container_retriever": "ContainerRetriever",
+    "streaming.container_streamer": "ContainerStreamer",
+    "streaming.contracts": "ConsumerFactory ObjectConsumer ObjectProducer StreamableEngine StreamContext "
+    "StreamContextKey",
+    "streaming.downloadable": "Consumer Downloadable DownloadStatus ProduceRC TransactionDoneStatus",
+    "streaming.downloading": "download_object",
+    "streaming.file_downloader": "FileDownloader download_file",
+    "streaming.file_retriever": "FileRetriever",
+    "streaming.file_streamer": "FileStreamer",
+    "streaming.object_downloader": "ObjectDownloader",
+    "streaming.object_retriever": "ObjectRetriever",
+    "streaming.object_streamer": "ObjectStreamer",
+    "streaming.offered_file": "add_file",
+    "streaming.source_failure": "notify_source_failure",
+    "streaming.streamer_base": "StreamerBase",
+    "streaming.transfer_outcome": "TransferOutcome TransferReason TransferState TransferWaiter",
+    "streaming.transfer_progress": "TransferProgressTracker",
+    "transport.keys": "Keys",
+    "wire.payload": "register_dataclass register_enum",
+}
+"""Module -> its names here: the imports above, for run time. tests/test_init.py holds that they are the same."""
+
+
+if not TYPE_CHECKING:  # a type checker must go on to refuse names that are not there
+
+    def __getattr__(name: str) -> object:
+        for module, names in _HOMES.items():
+            if name in names.split():
+                value = globals()[name] = getattr(import_module(f"zmqfl.{module}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

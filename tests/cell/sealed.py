@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from tests.system.federation import Federation
 from zmqfl import Keys
 from zmqfl.cell.seal_trust import Trust
 from zmqfl.cell.sealing import Found, Sealing
+from zmqfl.cell.streams import Chunk
 from zmqfl.errors import CellReturnCode, RequestFailed
 from zmqfl.protocol.commands import Ask, Call, Command, Outcome
 from zmqfl.transport.cards import SealingKeys
@@ -75,6 +76,9 @@ class FakeNode:
         for target in targets:
             self._wire.deliver(self, target, channel, topic, headers, None)
         return [], {}
+
+
+OK = CellReturnCode.OK
 
 
 class Wire:
@@ -161,3 +165,56 @@ class Heard:
         ((found, failed),) = self.told
         assert not found
         return failed
+
+
+class Numbers:
+    """Makes `count` chunks; `verdicts`: what `settle` gives for each round."""
+
+    looks_ahead, judges, is_quick = False, True, False
+
+    def __init__(self, count: int, verdicts: Mapping[int, Any] | None = None, last: bool = False) -> None:
+        self.count, self.verdicts, self.last = count, verdicts or {}, last
+        self.made = 0
+        self.settled: list[dict[str, Outcome]] = []
+        self.closed = 0
+
+    def produce(self) -> Chunk | None:
+        if self.made == self.count:
+            return None
+        self.made += 1
+        headers = {"n": self.made, **({"last": 1} if self.last and self.made == self.count else {})}
+        return Chunk(headers, 2, (b"chunk %d" % self.made,), 7.0)
+
+    def settle(self, replies: Mapping[str, Outcome]) -> Any:
+        self.settled.append(dict(replies))
+        return self.verdicts.get(len(self.settled))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Taker:
+    """Takes `most` chunks, or all, and says what it took. `fails`: at which one."""
+
+    is_quick = False
+
+    def __init__(self, most: int = 1000, fails: int = 0, error: BaseException | None = None) -> None:
+        self.most, self.fails, self.error = most, fails, error
+        self.taken: list[Chunk] = []
+        self.ends: list[tuple[CellReturnCode, str, str]] = []
+        self.ending: BaseException | None = None
+
+    def consume(self, chunk: Chunk) -> tuple[bool, Outcome]:
+        self.taken.append(chunk)
+        if len(self.taken) == self.fails:
+            if self.error is not None:
+                raise self.error
+            return False, Outcome(CellReturnCode.INVALID_REQUEST, "not this one")
+        more = len(self.taken) < self.most and not chunk.headers.get("last")
+        return more, Outcome(OK, "", 1, {"took": len(self.taken)}, (b"took %d" % len(self.taken),))
+
+    def close(self, code: CellReturnCode, reason: str, culprit: str) -> Outcome:
+        self.ends.append((code, reason, culprit))
+        if self.ending is not None:
+            raise self.ending
+        return Outcome(OK, "", 1, {}, (b"bye",))

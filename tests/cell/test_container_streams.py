@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from tests.wire.values import assert_same
-from zmqfl.cell.container_streams import COUNT, LAST, RECORDS, ContainerConsumer, ContainerProducer
+from zmqfl.cell.container_streams import COUNT, LAST, ContainerConsumer, ContainerProducer
 from zmqfl.cell.containers import SIZE_KEY, TYPE_KEY
 from zmqfl.cell.packing import DIGEST, PACKED, digest_of
 from zmqfl.cell.streams import Chunk, Incoming
 from zmqfl.errors import CellReturnCode, EncodeError, InvalidRequest, RequestFailed, SourceChangedError
 from zmqfl.protocol.commands import Outcome
 from zmqfl.wire.chunk_codec import ChunkPacker
+from zmqfl.wire.codecs import RECORDS
 
 OK, ABORT = CellReturnCode.OK, CellReturnCode.ABORT_RUN
 LIMIT = 1 << 30

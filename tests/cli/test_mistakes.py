@@ -84,6 +84,15 @@ MISTAKES: list[tuple[str, str]] = [
     ("keygen a --keys /proc/x", "/proc/x/private/a.key_secret: cannot be written: "),
     ("keygen -t auto.yaml", "security.keys: its keys are made by `zmqfl up`; give a folder to make them yourself"),
     ("keygen -t good.yaml", "security.keys: it has no keys; give a folder to make them yourself"),
+    ("provision", "Missing option '-t' / '--topology'; see `zmqfl provision --help`"),
+    ("provision -t nowhere.yaml", "nowhere.yaml: no such file; give the path of a YAML file"),
+    ("provision -t auto.yaml", "--out: its keys are made by `zmqfl up`; name a folder, and write it in the file as"),
+    ("provision -t good.yaml", "--out: it has no folder of keys; name a folder, and write it in the file as security"),
+    ("provision -t tcp.yaml --days 0", "Invalid value for '--days': Input should be greater than or equal to 0.01"),
+    ("provision -t tcp.yaml --revoke a", "--revoke: no card was ever made for 'a'; cards have: none yet"),
+    ("provision -t tcp.yaml --out /proc/x", "/proc/x/server/private/server.key_secret: cannot be written: "),
+    ("provision -t tcp.yaml --authority /proc/x", "/proc/x/federation.secret: cannot be written: "),
+    ("provision -t tcp.yaml --authority lost", "lost/federation.secret: the secret key of this federation is not here"),
     # joining and running
     ("join host:1 --name a", "parent: 'host:1' is no address; write tcp://HOST:PORT or ipc:///PATH"),
     ("join tcp://h:99999 --name a", "parent: there is no port 99999; give one from 1 to 65535, or *"),
@@ -179,6 +188,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ZMQFL_RUN_DIR", str(tmp_path / "run"))
     (tmp_path / "run" / "fl").mkdir(parents=True, mode=0o700)
     (tmp_path / "run").chmod(0o700)
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "federation.key").write_text("")
     assert CliRunner().invoke(app, ["keygen", "old"]).exit_code == 0
     return tmp_path
 

@@ -145,6 +145,16 @@ def test_without_security_there_are_no_keys(tmp_path: Path) -> None:
     assert (spec.security, spec.keys, spec.trusted_network) == ("none", "", True)
 
 
+def test_a_site_that_was_provisioned_has_its_own_folder_of_keys(tmp_path: Path) -> None:
+    text = "security: {keys: k}\nsites: {s: {listen: [{bind: 'tcp://127.0.0.1:1'}]}, a: {parent: s}, b: {parent: a}}"
+    for name in ("s", "a.b"):
+        (tmp_path / "k" / name / "public").mkdir(parents=True)
+    plan = plan_of(tmp_path, text)
+    assert {spec.fqcn: spec.keys for spec in plan.sites} == {
+        "s": str(tmp_path / "k" / "s"), "a": str(tmp_path / "k"), "a.b": str(tmp_path / "k" / "a.b"),
+    }  # fmt: skip
+
+
 def test_automatic_keys_are_in_the_run_folder() -> None:
     plan = make_plan(load(TOPOLOGIES / "relay-tree.yaml"), RUN)
     assert {spec.keys for spec in plan.sites} == {"/run/fl/keys"}

@@ -42,7 +42,7 @@ def test_the_cache__with_the_owners_name__and_each_hears_what_it_has_to_send() -
     asks.get(2)
     assert asks.get(3) == ask(3, "o", GET, FOREVER, i=3, w=[2, 3], z=1)
     assert asks.have(9.0) == [ask("have", "up", HAVE, 9.0, w=[1]), ask("have", "o", HAVE, 9.0, w=[2, 3])]
-    assert asks.waits_for_cache
+    assert bool(asks.waits_for_cache)
     assert [asks.forget(1), asks.forget(2)] == [True, False]
     assert not asks.waits_for_cache
     assert asks.done("failed", 9.0) == [

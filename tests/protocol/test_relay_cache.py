@@ -106,7 +106,7 @@ def test_get__held__grant__then_its_turn() -> None:
     assert isinstance(ask, Ask)
     assert (ask.topic, ask.targets, ask.headers) == (GRANT, ("o",), {"r": "R1", "u": [A]})
     assert relay.receive(second, AT) == []
-    assert not relay.waiting
+    assert not bool(relay.waiting)
     assert relay.answered(ask.owner, ask.tag, grid(A), AT) == []
     assert relay.waiting
     assert asked(turn(relay)) == [0, 1]

@@ -58,7 +58,7 @@ def test_few_are_held() -> None:
 
 def test_the_owner_is_asked_again_for_those_that_are_active_in_one() -> None:
     grants = granted("a", "b", "c")
-    assert grants.deadline is None
+    assert not grants.deadline
     for name in "ab":
         assert grants.hear(name, call(name), AT + 1)
     assert grants.deadline == AT + TOUCH

@@ -312,7 +312,7 @@ def test_a_request_that_names_another_owner_is_for_the_cache() -> None:
     assert isinstance(grant.owner, RelayFile)
     headers = {"n": 10, "k": 10, "f": "F", "name": "n", "u": ["c"]}
     assert transfers.answered(grant.owner, grant.tag, "o", Outcome(OK, headers=headers), AT) == []
-    assert transfers.waiting
+    assert bool(transfers.waiting)
     [fetch] = transfers.next_reads(lambda name: True, AT)
     assert isinstance(fetch, Ask)
     assert fetch.targets == ("up",)

@@ -16,7 +16,7 @@ from tests.streaming.test_file_objects import Loop
 from tests.system.federation import LONG, Gate
 from tests.wire.values import assert_same
 from zmqfl import Message
-from zmqfl.cell.container_streams import RECORDS, ContainerConsumer, ContainerProducer
+from zmqfl.cell.container_streams import ContainerConsumer, ContainerProducer
 from zmqfl.cell.containers import SIZE_KEY, TYPE_KEY
 from zmqfl.cell.streams import Chunk
 from zmqfl.config import CellConfig
@@ -26,6 +26,7 @@ from zmqfl.errors import EncodeError, SourceChangedError
 from zmqfl.protocol.commands import Outcome
 from zmqfl.streaming.cell_engine import CellEngine
 from zmqfl.streaming.container_streamer import ContainerStreamer
+from zmqfl.wire.codecs import RECORDS
 
 OK, ERROR, ABORTED = ReturnCode.OK, ReturnCode.ERROR, ReturnCode.TASK_ABORTED
 MIB = 1024 * 1024

@@ -344,8 +344,8 @@ def test_secure_downloads_are_not_made_in_clear(
     server: Cell, site: Cell, tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, [rid], _ = offer(server, write(tmp_path, 10))
-    error, path = get(site, rid, folder, secure=True, optional=True)
-    assert "secure=True needs sealing keys" in str(error)
+    error, path = get(site, rid, folder, secure=True)
+    assert "secure=True needs a card, and site-1 has none" in str(error)
     assert (path, "secure=True" in caplog.text) == (None, True)
 
 

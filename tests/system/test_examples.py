@@ -32,6 +32,11 @@ EXPECTED = {
         "server: site-2 has model.pt: success",
         "server: nobody wants ['model.pt'] any more",
     ],
+    "fan_out_through_relay.py": [
+        "6 sites have 48 MiB in all",
+        "the relay asked the server for 8 chunks of 1 MiB, and handed on 48 MiB",
+        "it keeps 8 MiB of model.pt for whoever else may have it",
+    ],
     "stream_container.py": [
         "site-1: OK, round 1, 4 layers, 6000000, thanks",
         "site-2: OK, round 1, 4 layers, 6000000, thanks",

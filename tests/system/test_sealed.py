@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.cell.sealed import CardedFederation
+from tests.cell.sealed import CardedFederation, Numbers, Taker
 from tests.system.federation import LONG, Gate, until
 from tests.system.spy import Spy, changed, is_of
 from zmqfl import Cell, CellReturnCode, Message
 from zmqfl.cell import sealed_streams
 from zmqfl.cell.message import SEAL
 from zmqfl.cell.sealed_streams import HEAD, StreamKeys
+from zmqfl.cell.streams import Incoming
 from zmqfl.errors import TransferError
 from zmqfl.protocol.push_sender import CHANNEL as PUSH
 from zmqfl.wire import payload
@@ -134,7 +136,7 @@ def test_cell_N09_replies_that_come_later(tree: Tree) -> None:
 
 def test_cell_N09_long_messages_and_many_frames(tree: Tree) -> None:
     tree.server.register_request_cb("test", "take", lambda message: message.payload)
-    value = {"long": SECRET * 100_000, "arrays": [np.full(2000, number, "i8") for number in range(80)]}
+    value: dict[str, Any] = {"long": SECRET * 100_000, "arrays": [np.full(2000, number, "i8") for number in range(80)]}
     reply = tree.ask(value)
     assert reply.payload["long"] == value["long"]
     assert all(np.array_equal(one, other) for one, other in zip(reply.payload["arrays"], value["arrays"], strict=True))
@@ -284,17 +286,20 @@ def test_cell_N09_a_replay_after_a_restart_is_refused(tree: Tree) -> None:
 
 def test_cell_N09_a_restarted_callee_is_asked_once_more_by_itself(tree: Tree) -> None:
     serve(tree.site, tree.seen)
-    ask = lambda: tree.server.request("relay.site-1", "test", "take", SECRET, secure=True).result(LONG)  # noqa: E731
-    ask()
+    tree.server.request("relay.site-1", "test", "take", SECRET, secure=True).result(LONG)
     tree.site.close(drain=0)
     serve(tree.federation.start("relay.site-1", tree.relay, None), tree.seen)
-    assert ask().payload == b"reply: " + SECRET
+    reply = tree.server.request("relay.site-1", "test", "take", SECRET, secure=True).result(LONG)
+    assert reply.payload == b"reply: " + SECRET
     assert len(tree.seen) == 2
 
 
 def test_a_fire_with_a_forgotten_session_is_lost_and_the_next_one_is_not(tree: Tree) -> None:
     serve(tree.site, tree.seen)
-    fire = lambda: tree.server.fire("relay.site-1", "test", "take", SECRET, secure=True).result(LONG)  # noqa: E731
+
+    def fire() -> None:
+        tree.server.fire("relay.site-1", "test", "take", SECRET, secure=True).result(LONG)
+
     fire()
     until(lambda: len(tree.seen) == 1)
     tree.site.close(drain=0)
@@ -420,7 +425,7 @@ def test_push_N09_a_file_goes_sealed(tree: Tree, inboxes: list[Inbox], file: Pat
 def test_push_N09_an_object_goes_sealed(tree: Tree) -> None:
     got: list[Any] = []
     tree.server.consume_objects("objects", lambda received: got.append(received))
-    value = {"weights": np.arange(100_000, dtype="f4"), "text": SECRET}
+    value: dict[str, Any] = {"weights": np.arange(100_000, dtype="f4"), "text": SECRET}
     report = tree.site.push_object(value, "server", secure=True, timeout=LONG).result(LONG)
     assert report.ok
     assert got[0].value["text"] == SECRET
@@ -455,6 +460,42 @@ def test_push_N09_why_the_owner_fails_is_told_to_nobody(tree: Tree, inboxes: lis
     with pytest.raises(TransferError, match="source 4711 is broken"):
         handle.result(LONG)
     assert not tree.spy.holds(b"4711")
+
+
+def _given(taker: Taker, incoming: Incoming) -> Taker:
+    assert incoming.origin == "relay.site-1"
+    return taker
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "most", "result", "made"),
+    [
+        ({}, 1000, None, 5),
+        ({2: "content"}, 2, "content", 2),
+        ({3: "enough"}, 1000, "enough", 3),
+        ({1: False}, 9, False, 1),
+    ],
+)
+@pytest.mark.parametrize("secure", [False, True])
+def test_push_N09_producers_that_look_at_replies(
+    tree: Tree, secure: bool, verdicts: dict[int, Any], most: int, result: Any, made: int
+) -> None:
+    """Sealed or not, a producer and its consumers see the same."""
+    takers = {"server": Taker(most), "site-2": Taker(most)}
+    for cell, taker in ((tree.server, takers["server"]), (tree.other, takers["site-2"])):
+        cell.consume_streams("numbers", "numbers", partial(_given, taker))
+    producer = Numbers(5, verdicts)
+    handle = tree.site.push("numbers", "numbers", producer, ["server", "site-2"], {}, timeout=LONG, secure=secure)
+    report = handle.report(LONG)
+    assert (report.ok, report.result) == (result is not False, result)
+    assert (producer.made, producer.closed) == (made, 1)
+    shown = [{name: reply.headers["took"] for name, reply in replies.items()} for replies in producer.settled]
+    assert shown == [dict.fromkeys(takers, number + 1) for number in range(made)]
+    if "content" in verdicts.values():
+        assert producer.settled[-1]["server"].bodies == (b"took 2", b"bye")
+    for taker in takers.values():
+        assert [chunk.bodies[0] for chunk in taker.taken] == [b"chunk %d" % number for number in range(1, made + 1)]
+        assert [end[0] for end in taker.ends] == [OK if result is not False else CellReturnCode.PROCESS_EXCEPTION]
 
 
 def is_round(message: Any, index: int) -> bool:

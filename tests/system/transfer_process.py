@@ -121,11 +121,11 @@ def is_end(packet: Packet) -> bool:
 
 
 def die_forwarding(cell: Cell, moment: str, index: int) -> None:
-    """Die when the packet of chunk `index` comes in for another cell, and before it goes on."""
+    """Die when the packet of chunk `index` comes in for another cell, or for the cache here, and before it goes on."""
     receive, chunks = cell._node.receive, count()
 
     def is_it(packet: Packet) -> bool:
-        if packet.targets == (cell.fqcn,) or packet.kind not in (Request.KIND, Reply.KIND):
+        if packet.kind not in (Request.KIND, Reply.KIND):
             return False
         message = decode_header(packet.kind, packet.header)
         match message:

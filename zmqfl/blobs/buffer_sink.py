@@ -6,7 +6,7 @@ import threading
 from typing import Final
 
 from zmqfl.blobs.extents import Extents
-from zmqfl.blobs.sink import check_range
+from zmqfl.blobs.sink import Seen, check_range
 from zmqfl.errors import SinkError
 from zmqfl.wire.messages import Buffer
 
@@ -33,7 +33,7 @@ class BufferSink:
         with self._lock:
             self._buffer, self._extents = buffer, Extents()
 
-    def resume(self, fingerprint: str, chunk: int) -> dict[int, bytes]:
+    def resume(self, fingerprint: str, chunk: int, seen: Seen | None = None) -> dict[int, bytes]:
         """As `open`: memory does not outlive its process. Returns nothing that is there."""
         self.open()
         return {}

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -28,6 +29,8 @@ from zmqfl.errors import ArgumentError, SinkError, UsageError
 from zmqfl.wire.messages import Buffer
 
 Result_co = TypeVar("Result_co", covariant=True)
+Seen = Callable[[int, Buffer], object]
+"""Is told the index and the bytes of a chunk."""
 
 
 class Sink(Protocol[Result_co]):
@@ -40,8 +43,8 @@ class Sink(Protocol[Result_co]):
     def open(self) -> None:
         """Begin with nothing."""
 
-    def resume(self, fingerprint: str, chunk: int) -> dict[int, bytes]:
-        """Begin with what is there: index -> digest of the chunks that need not come again."""
+    def resume(self, fingerprint: str, chunk: int, seen: Seen | None = None) -> dict[int, bytes]:
+        """Begin with what is there: index -> digest of the chunks that need not come again. `seen`: is told each."""
 
     def write(self, offset: int, data: Buffer) -> None:
         """Put `data` at `offset`. Raises `SinkError`."""
@@ -105,13 +108,13 @@ class FileSink:
             self.discard()
             raise
 
-    def resume(self, fingerprint: str, chunk: int) -> dict[int, bytes]:
+    def resume(self, fingerprint: str, chunk: int, seen: Seen | None = None) -> dict[int, bytes]:
         """Go on with the partial file, if it is one of the source with this `fingerprint` and chunks of `chunk` bytes.
 
         Returns index -> digest of the chunks that are there; each was read and checked, which takes as long as the
-        disk does. Else begins anew as `open` does, and returns nothing. From now on `mark` keeps account for a later
-        `resume`. Raises as `open` does, also for a `chunk` that makes no grid (it is the sender's word), and
-        `ArgumentError` when the size is unknown.
+        disk does, and told to `seen`. Else begins anew as `open` does, and returns nothing. From now on `mark` keeps
+        account for a later `resume`. Raises as `open` does, also for a `chunk` that makes no grid (it is the sender's
+        word), and `ArgumentError` when the size is unknown.
         """
         if self.size is None:
             raise ArgumentError("resume needs the size of the file; make the sink with it, or call open")
@@ -124,7 +127,7 @@ class FileSink:
             fd = part_file.reopen(self._part)
             fd = part_file.create(self._part) if fd is None else fd
             self._hold(fd)
-            known = self._verify(fd, sidecar.load(self._map, fingerprint, self.size, chunk), chunk, self.size)
+            known = self._verify(fd, sidecar.load(self._map, fingerprint, self.size, chunk), chunk, self.size, seen)
             if not known:
                 is_useful = False
                 os.ftruncate(fd, 0)
@@ -248,16 +251,19 @@ class FileSink:
             remedy = "receive the rest before the commit"
             raise SinkError(f"lacks bytes from {there} on, of {whole}", file=str(self._part), remedy=remedy)
 
-    def _verify(self, fd: int, found: dict[int, bytes], chunk: int, size: int) -> dict[int, bytes]:
+    def _verify(self, fd: int, found: dict[int, bytes], chunk: int, size: int, seen: Seen | None) -> dict[int, bytes]:
         """Those of the `found` chunks whose bytes are there."""
         if os.fstat(fd).st_size > size:
             return {}
         known = {}
         for index, expected in found.items():
             start, end = index * chunk, min((index + 1) * chunk, size)
-            if digest(read_fully(fd, start, end - start)) == expected:
+            data = read_fully(fd, start, end - start)
+            if digest(data) == expected:
                 known[index] = expected
                 self._extents.add(start, end)
+                if seen is not None:
+                    seen(index, data)
         return known
 
     def _finish(self) -> None:

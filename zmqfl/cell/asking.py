@@ -17,8 +17,9 @@ from zmqfl.cell.identity import no_card
 from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, strip_reserved, user_headers
 from zmqfl.cell.pulling import PullHandle
 from zmqfl.cell.references import PASSED_THROUGH, Held, LargeObjectRef, References, encode_ref
+from zmqfl.cell.sealed_asking import RequestSeal, SealedAsking, Terms
 from zmqfl.cell.workers import Workers
-from zmqfl.config import KIB, CellConfig
+from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode, ClosedError, DecodeError, RequestFailed
 from zmqfl.fqcn import FQCN
 from zmqfl.protocol.commands import Command, Finish, Outcome
@@ -28,12 +29,9 @@ from zmqfl.wire.codecs import PAYLOAD_CODEC, REFERENCE, SEALED
 from zmqfl.wire.messages import Buffer
 
 if TYPE_CHECKING:
-    from zmqfl.cell.sealed_calls import ReplySeal, SealedCalls, SealedMessage
-    from zmqfl.cell.sealing import Failed, Found
+    from zmqfl.cell.sealed_calls import SealedCalls, SealedMessage
 
 _UNREAD = object()
-SHORT_REPLY = 64 * KIB
-"""Bytes of a sealed reply that is opened on the reactor: about 0.1 ms."""
 
 
 class Reply(Message):
@@ -97,18 +95,7 @@ class _Waiting:
     handle: RequestHandle | BroadcastHandle
     out: Outgoing
     missing: int
-    seal: _Seal | None = None
-
-
-@dataclass(slots=True)
-class _Seal:
-    """What a sealed request needs when it ends, or must be sent again."""
-
-    replies: dict[str, ReplySeal]
-    timeout: float
-    until: float | None
-    is_second: bool
-    """A target that had forgotten its session gets it a second time, with a new one; not a third."""
+    seal: RequestSeal | None = None
 
 
 class Asking:
@@ -132,8 +119,7 @@ class Asking:
         self._submit = submit
         self._waiting: dict[int, _Waiting] = {}
         self._references = references
-        self._seals = seals
-        self._clock = clock
+        self._sealed = None if seals is None else SealedAsking(node, config, seals, submit, clock)
         self._fetching: dict[PullHandle, RequestHandle | BroadcastHandle] = {}
         """Replies whose payload is on its way."""
 
@@ -164,8 +150,8 @@ class Asking:
         if isinstance(out, Message):
             for name in good:
                 deliver(handle, name, out)
-        elif good and out.sealed is not None:
-            self._send_sealed(handle, good, out, timeout, None if deadline is None else self._clock() + deadline)
+        elif good and self._sealed is not None and out.sealed is not None:
+            self._send_sealed(handle, good, out, self._sealed.terms(timeout, deadline))
         elif good:
             self._submit_or_free(out, lambda now: self._send(handle, good, out, timeout, deadline, now))
 
@@ -191,8 +177,8 @@ class Asking:
             handle._finish({**bad, **dict.fromkeys(good, "" if out.ok else f"{out.return_code}: {out.error}")})
             return
 
-        if out.sealed is not None:
-            self._fire_sealed(handle, good, out, bad)
+        if self._sealed is not None and out.sealed is not None:
+            self._sealed.fire(out, good, lambda errors: handle._finish({**bad, **errors}), handle._fail)
             return
 
         def act(now: float) -> list[Command]:
@@ -236,7 +222,7 @@ class Asking:
 
         Raises `EncodeError` for what cannot travel, `RequestFailed` for what must not.
         """
-        if secure and self._seals is None:
+        if secure and self._sealed is None:
             raise RequestFailed(no_card(self._node.fqcn), code=CellReturnCode.COMM_ERROR)
         message = content if isinstance(content, Message) else Message(payload=content)
         chain = self._filters.outgoing_request.matching(channel, topic)
@@ -266,70 +252,39 @@ class Asking:
             )
             raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
         bodies = tuple(payload.message_frames(pieces))
-        if secure and self._seals is not None:
+        if secure and self._sealed is not None:
             purpose = "fire" if until_taken else "request"
-            sealed = self._seals.seal(purpose, channel, topic, PAYLOAD_CODEC, headers, bodies, tuple(targets))
+            sealed = self._sealed.seals.seal(purpose, channel, topic, PAYLOAD_CODEC, headers, bodies, tuple(targets))
             return Outgoing(channel, topic, {}, SEALED, sealed.parcel.bodies, sealed=sealed)
         return Outgoing(channel, topic, headers, PAYLOAD_CODEC, bodies)
 
-    # -- sealed: any thread ------------------------------------------------------------------------------------------
-
     def _send_sealed(
-        self,
-        handle: RequestHandle | BroadcastHandle,
-        targets: tuple[str, ...],
-        out: Outgoing,
-        timeout: float,
-        until: float | None,
-        is_second: bool = False,
+        self, handle: RequestHandle | BroadcastHandle, targets: tuple[str, ...], out: Outgoing, terms: Terms
     ) -> None:
-        """Send it as soon as there is a session with each target. `until`: when all must have ended."""
-        assert self._seals is not None
-        wait = timeout if until is None else min(timeout, max(0.0, until - self._clock()))
+        """Send it as soon as there is a session with each target."""
+        assert self._sealed is not None
 
-        def then(found: Found, failed: Failed) -> None:
-            for name, error in failed.items():
-                fail_all(handle, [name], error.code, error.reason)
-            try:
-                if found:
-                    self._submit(lambda now: self._send_addressed(handle, found, out, timeout, until, is_second, now))
-            except ClosedError as error:
-                handle._fail(error)
+        def failed(names: Iterable[str], error: RequestFailed) -> None:
+            fail_all(handle, names, error.code, error.reason)
 
-        try:
-            self._seals.sealing.sessions(targets, self._is_long(out), wait, then)
-        except RequestFailed as error:
-            fail_all(handle, targets, error.code, error.reason)
+        def post(id: int, seal: RequestSeal, headers: dict[str, Any], left: float | None, now: float) -> list[Command]:
+            if handle.done():
+                return []
+            self._waiting[id] = _Waiting(handle, out, len(seal.replies), seal)
+            return self._node.request(
+                id,
+                tuple(seal.replies),
+                out.channel,
+                out.topic,
+                out.codec,
+                headers,
+                out.bodies,
+                terms.timeout,
+                now,
+                left,
+            )
 
-    def _fire_sealed(
-        self, handle: Handle[dict[str, str]], targets: list[str], out: Outgoing, errors: dict[str, str]
-    ) -> None:
-        assert self._seals is not None
-        seals, sealed = self._seals, out.sealed
-        assert sealed is not None
-
-        def then(found: Found, failed: Failed) -> None:
-            errors.update({name: f"{error.code}: {error.reason}" for name, error in failed.items()})
-
-            def act(now: float) -> list[Command]:
-                id = self._node.next_id()
-                headers, _ = seals.address(sealed, found, id)
-                sent = self._node.fire(id, found, out.channel, out.topic, out.codec, headers, out.bodies, now)
-                handle._finish({**errors, **sent[1]})
-                return sent[0]
-
-            try:
-                self._submit(act) if found else handle._finish(errors)
-            except ClosedError as error:
-                handle._fail(error)
-
-        try:
-            seals.sealing.sessions(targets, self._is_long(out), self._config.request_timeout, then)
-        except RequestFailed as error:
-            handle._finish({**errors, **dict.fromkeys(targets, f"{error.code}: {error.reason}")})
-
-    def _is_long(self, out: Outgoing) -> bool:
-        return sum(map(len, out.bodies)) > self._config.control_limit
+        self._sealed.send(out, targets, terms, failed, handle._fail, post)
 
     def _submit_or_free(self, out: Outgoing, act: Callable[[float], list[Command]]) -> None:
         try:
@@ -358,28 +313,6 @@ class Asking:
             id, targets, out.channel, out.topic, out.codec, out.headers, out.bodies, timeout, now, deadline
         )
 
-    def _send_addressed(
-        self,
-        handle: RequestHandle | BroadcastHandle,
-        sessions: Found,
-        out: Outgoing,
-        timeout: float,
-        until: float | None,
-        is_second: bool,
-        now: float,
-    ) -> list[Command]:
-        if handle.done():
-            return []
-        assert self._seals is not None
-        assert out.sealed is not None
-        id = self._node.next_id()
-        headers, replies = self._seals.address(out.sealed, sessions, id)
-        self._waiting[id] = _Waiting(handle, out, len(sessions), _Seal(replies, timeout, until, is_second))
-        left = None if until is None else max(0.001, until - now)
-        return self._node.request(
-            id, tuple(sessions), out.channel, out.topic, out.codec, headers, out.bodies, timeout, now, left
-        )
-
     def finish(self, finish: Finish) -> None:
         """A request has ended at one target."""
         waiting = self._waiting.get(finish.id)
@@ -396,25 +329,19 @@ class Asking:
         else:
             self._received(finish, waiting, _UNREAD)
 
-    def _unseal(self, finish: Finish, waiting: _Waiting, seal: _Seal) -> None:
-        """Open a reply: a short one here, a long one on a worker. Where nothing was executed, ask once more."""
-        assert self._seals is not None
-        seals, out, reply = self._seals, waiting.out, seal.replies[finish.target]
-        if seals.is_forgotten(reply, finish.outcome) and not seal.is_second:
+    def _unseal(self, finish: Finish, waiting: _Waiting, seal: RequestSeal) -> None:
+        assert self._sealed is not None
+
+        def again(terms: Terms) -> None:
             try:
-                self._send_sealed(waiting.handle, (finish.target,), out, seal.timeout, seal.until, is_second=True)
+                self._send_sealed(waiting.handle, (finish.target,), waiting.out, terms)
             except ClosedError as error:
                 waiting.handle._fail(error)
-            return
 
-        def job() -> None:
-            outcome, is_proved = seals.open_outcome(reply, out.channel, out.topic, finish.outcome)
+        def then(outcome: Outcome, is_proved: bool) -> None:
             self._received(replace(finish, outcome=outcome), waiting, _UNREAD, is_proved)
 
-        if sum(map(len, finish.outcome.bodies)) > SHORT_REPLY:
-            seals.sealing.run(job)
-        else:
-            job()
+        self._sealed.open(seal, finish.target, waiting.out, finish.outcome, again, then)
 
     def _fetch(self, finish: Finish, waiting: _Waiting) -> None:
         """Have the payload of a reply pulled; its handle ends when it is there."""

@@ -138,6 +138,10 @@ class Cell(TransferVerbs, FlareNames):
             trusted_network=trusted_network,
         )
         serve_net_agent(self)
+        if self._seals is not None:
+            from zmqfl.cell.sealed_offers import serve_sealed_pulls
+
+            serve_sealed_pulls(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
 

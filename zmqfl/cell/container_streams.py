@@ -22,9 +22,8 @@ from zmqfl.errors import CellReturnCode, DecodeError, InvalidRequest, SourceChan
 from zmqfl.protocol.commands import Outcome
 from zmqfl.wire import payload
 from zmqfl.wire.chunk_codec import ChunkPacker
+from zmqfl.wire.codecs import RECORDS
 
-RECORDS: Final = 4
-"""Payload codec of a chunk that is bytes of such a stream."""
 LAST, COUNT = "last", "n"
 """Headers of the last chunk."""
 OK: Final = CellReturnCode.OK

@@ -61,7 +61,11 @@ class ObjectVerbs:
         config: CellConfig
 
         def _check(self) -> None: ...
-        def _pull(self, rid: str, owner: str, make_sink: SinkFactory, timeout: float, resume: bool) -> PullHandle: ...
+        def _pull(
+            self, rid: str, owner: str, make_sink: SinkFactory, timeout: float, resume: bool, secure: bool
+        ) -> PullHandle:
+            """See `TransferVerbs`."""
+
         def consume_streams(self, channel: str, topic: str, factory: ConsumerFactory) -> None:
             """See `TransferVerbs`."""
 
@@ -168,15 +172,15 @@ class ObjectVerbs:
         rid = transaction.add(source, chunk_size, receivers, callback(on_served), codec=codec, item=source.item)
         return Offer(rid, self.fqcn, source.name, source.size, transaction)
 
-    def pull_object(self, rid: str, owner: str, *, timeout: float = CHUNK_TIMEOUT) -> PullHandle:
+    def pull_object(self, rid: str, owner: str, *, timeout: float = CHUNK_TIMEOUT, secure: bool = False) -> PullHandle:
         """Fetch the value that `owner` offers as `rid`; the handle gives it.
 
         Its arrays are writable, and views of one buffer that holds the whole object. Above `object_limit` it is
-        refused. `timeout`: seconds without progress. Raises `ArgumentError`, `ClosedError`; the handle `TransferError`,
-        `SinkError`, `SourceChangedError`.
+        refused. `timeout`: seconds without progress. `secure`: as of `pull`. Raises `ArgumentError`, `ClosedError`; the
+        handle `TransferError`, `SinkError`, `SourceChangedError`.
         """
         self._check()
-        return self._pull(rid, owner, partial(_make_sink, self.config.object_limit), timeout, False)
+        return self._pull(rid, owner, partial(_make_sink, self.config.object_limit), timeout, False, secure)
 
 
 def _make_sink(limit: int, theirs: str, size: int) -> ObjectSink:

@@ -6,7 +6,6 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from zmqfl.blobs.digest import digest
@@ -14,6 +13,7 @@ from zmqfl.blobs.source import Source
 from zmqfl.cell.callbacks import Callback
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.message import Message, MessageHeaderKey
+from zmqfl.cell.offered_files import Group, OfferedFile
 from zmqfl.cell.pushing import Submit
 from zmqfl.cell.recent_chunks import RecentChunks
 from zmqfl.cell.reference_ids import check_rid, new_rid
@@ -22,7 +22,7 @@ from zmqfl.errors import ArgumentError, BlobError, CellReturnCode, ClosedError, 
 from zmqfl.protocol.commands import Command, Expired, Outcome, Read, Served
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.pull_receiver import FIRST_WINDOW
-from zmqfl.protocol.pull_source import changed
+from zmqfl.protocol.pull_source import CHANNEL, OPEN, changed
 from zmqfl.wire.chunk_codec import ChunkPacker, Codec
 from zmqfl.wire.messages import Buffer
 
@@ -32,31 +32,6 @@ UNPACKS: Final = "z"
 """Header of a GET whose sender can read packed chunks: one shorter than its place in the grid is packed."""
 Activity = Mapping[tuple[str, str], float]
 """(reference id, receiver) -> when it was heard of last."""
-
-
-@dataclass(eq=False, slots=True)
-class _File:
-    """One file that is offered."""
-
-    rid: str
-    source: Source
-    on_served: Callback | None
-    on_opened: Callable[[str, str], None] | None = None
-    codec: Codec = "auto"
-    item: int = 1
-    packers: dict[str, ChunkPacker] = field(default_factory=dict)
-    """Per receiver: each has a link of its own."""
-    taker: str = ""
-    is_shared: bool = False
-    """Whether more than one cell has asked for it: then its chunks are kept for a moment."""
-
-
-@dataclass(eq=False, slots=True)
-class _Group:
-    """One transaction."""
-
-    on_expired: Callback | None
-    files: list[_File] = field(default_factory=list)
 
 
 class Transaction:
@@ -138,8 +113,8 @@ class Offering:
         self._filters = filters
         self._submit = submit
         self._clock = clock
-        self._groups: dict[str, _Group] = {}
-        self._by_rid: dict[str, _File] = {}
+        self._groups: dict[str, Group] = {}
+        self._by_rid: dict[str, OfferedFile] = {}
         self._recent = RecentChunks()
         self._packed = RecentChunks()
         self._lock = threading.Lock()
@@ -151,7 +126,7 @@ class Offering:
     def new_transaction(self, timeout: float, on_expired: Callback | None) -> Transaction:
         """Begin a group of files."""
         id = f"T{secrets.token_hex(16)}"
-        self._groups[id] = _Group(on_expired)
+        self._groups[id] = Group(on_expired)
 
         def act(now: float) -> list[Command]:
             self._node.transfers.source.new_transaction(id, timeout, now)
@@ -177,7 +152,7 @@ class Offering:
         if group is None:
             source.close()
             raise ArgumentError(f"transaction {id} has ended; begin a new one")
-        file = _File(self._check_rid(rid, source), source, on_served, on_opened, codec, item)
+        file = OfferedFile(self._check_rid(rid, source), source, on_served, on_opened, codec, item)
         if self._by_rid.setdefault(file.rid, file) is not file:
             source.close()
             raise ArgumentError(f"rid {file.rid!r} is in use at {self._node.fqcn}; offer it by another one")
@@ -200,7 +175,7 @@ class Offering:
 
         def act(now: float) -> list[Command]:
             self._node.transfers.source.end(id)
-            for file in self._groups.pop(id, _Group(None)).files:
+            for file in self._groups.pop(id, Group(None)).files:
                 self._withdraw(file)
             return []
 
@@ -232,15 +207,22 @@ class Offering:
             heard: dict[tuple[str, str], float] = {}
             for (receiver, _, _), taker in source._takers.items():
                 if taker.rid in entry.rids:
-                    heard[taker.rid, receiver] = max(taker.heard, heard.get((taker.rid, receiver), 0.0))
+                    file = self._by_rid.get(taker.rid)
+                    key = (taker.rid if file is None else file.told_as, receiver)
+                    heard[key] = max(taker.heard, heard.get(key, 0.0))
             tell(entry.active, heard)
             return []
 
         self._submit(act)
 
+    def is_twin(self, rid: str) -> bool:
+        """Whether this is only the sealed form of another file."""
+        file = self._by_rid.get(rid)
+        return file is not None and file.is_twin
+
     def names(self) -> Mapping[str, str]:
         """What is offered now: reference id -> name."""
-        return {rid: file.source.name for rid, file in list(self._by_rid.items())}
+        return {rid: file.source.name for rid, file in list(self._by_rid.items()) if not file.is_twin}
 
     # -- the reactor's thread --------------------------------------------------------------------------------------
 
@@ -265,11 +247,9 @@ class Offering:
 
     def served(self, command: Served) -> None:
         """A receiver has it, or has failed."""
-        file = self._by_rid.get(command.rid)
-        if file is not None:
+        if (file := self._by_rid.get(command.rid)) is not None:
             file.packers.pop(command.receiver, None)
-        if file is not None and file.on_served is not None:
-            file.on_served.call(self._calls, command.rid, command.receiver, command.status, file.source.name)
+            file.served(self._calls, command.receiver, command.status)
 
     def expired(self, command: Expired) -> None:
         """Nobody has asked for anything of a transaction for its time-out."""
@@ -286,8 +266,7 @@ class Offering:
         groups, self._groups = self._groups, {}
         for group in groups.values():
             for file in group.files:
-                self._by_rid.pop(file.rid, None)
-                file.source.close()
+                self._withdraw(file)
         with self._lock:
             self._closed = True
         for fn in self._on_closed:
@@ -300,7 +279,9 @@ class Offering:
             source.close()
             raise
 
-    def _withdraw(self, file: _File) -> None:
+    def _withdraw(self, file: OfferedFile) -> None:
+        if file.twin is not None:
+            self._withdraw(file.twin)
         self._by_rid.pop(file.rid, None)
         self._recent.forget(file.rid)
         self._packed.forget(file.rid)
@@ -319,29 +300,37 @@ class Offering:
 
     # -- workers -------------------------------------------------------------------------------------------------------
 
-    def _open(self, command: Read, file: _File | None) -> Outcome:
-        """Filters see who wants to pull, as they see who asks for anything else; then the source is checked."""
-        call = command.call
+    def refusal(self, rid: str, origin: str, id: int, is_proved: bool = False) -> Outcome | None:
+        """Filters see who wants to pull, as they see who asks for anything else. What they answer, if they do."""
+        channel, topic = CHANNEL, OPEN
         headers = {
             MessageHeaderKey.MSG_TYPE: "req",
-            MessageHeaderKey.ORIGIN: call.origin,
+            MessageHeaderKey.ORIGIN: origin,
             MessageHeaderKey.DESTINATION: self._node.fqcn,
-            MessageHeaderKey.CHANNEL: call.channel,
-            MessageHeaderKey.TOPIC: call.topic,
-            MessageHeaderKey.REQ_ID: call.id,
+            MessageHeaderKey.CHANNEL: channel,
+            MessageHeaderKey.TOPIC: topic,
+            MessageHeaderKey.REQ_ID: id,
         }
+        if is_proved:
+            headers[MessageHeaderKey.SECURE] = True
         try:
-            refusal = self._filters.on_request(Message(headers, command.rid), call.channel, call.topic)
+            answer = self._filters.on_request(Message(headers, rid), channel, topic)
         except RequestFailed as error:
             return Outcome(error.code, error.reason)
-        if refusal is not None and not refusal.ok:
-            return Outcome(refusal.return_code, refusal.error)
+        return None if answer is None or answer.ok else Outcome(answer.return_code, answer.error)
+
+    def _open(self, command: Read, file: OfferedFile | None) -> Outcome:
+        """Filters first, which have seen who pulls it sealed before; then the source is checked."""
+        call = command.call
+        is_seen = file is not None and file.is_twin
+        if not is_seen and (refusal := self.refusal(command.rid, call.origin, call.id)) is not None:
+            return refusal
         outcome = self._read(command, file)
-        if file is not None and file.on_opened is not None and outcome.code is CellReturnCode.OK:
-            file.on_opened(file.rid, call.origin)
+        if file is not None and outcome.code is CellReturnCode.OK:
+            file.opened(call.origin)
         return outcome
 
-    def _read(self, command: Read, file: _File | None) -> Outcome:
+    def _read(self, command: Read, file: OfferedFile | None) -> Outcome:
         if file is None:
             return Outcome(CellReturnCode.INVALID_REQUEST, "it is not offered any more")
         try:
@@ -360,7 +349,7 @@ class Offering:
             log.warning("%s: cannot read %s", self._node.fqcn, file.source.name, exc_info=error)
             return Outcome(CellReturnCode.PROCESS_EXCEPTION, f"{type(error).__name__}: {error}")
 
-    def _sent(self, command: Read, index: int, file: _File) -> tuple[Buffer, bytes]:
+    def _sent(self, command: Read, index: int, file: OfferedFile) -> tuple[Buffer, bytes]:
         """What a receiver gets for a chunk, packed where it can read that and its link is slow, and the digest of the
         plain bytes. It is packed once for all who want it at about the same time."""
         packer = self._packer(command, file)
@@ -376,7 +365,7 @@ class Offering:
             self._packed.keep(file.rid, index, packed, checked)
         return packed, checked
 
-    def _packer(self, command: Read, file: _File) -> ChunkPacker | None:
+    def _packer(self, command: Read, file: OfferedFile) -> ChunkPacker | None:
         if not command.call.headers.get(UNPACKS):
             return None
         packer = file.packers.get(command.call.origin)
@@ -385,7 +374,7 @@ class Offering:
             packer = file.packers.setdefault(command.call.origin, packer)
         return packer
 
-    def _chunk(self, command: Read, index: int, file: _File) -> tuple[Buffer, bytes]:
+    def _chunk(self, command: Read, index: int, file: OfferedFile) -> tuple[Buffer, bytes]:
         """A chunk and its digest, from the disk unless another receiver has just had it."""
         if (found := self._recent.find(file.rid, index)) is not None:
             return found

@@ -16,10 +16,13 @@ from zmqfl.cell.progress import TransferProgress
 from zmqfl.cell.pushing import Submit
 from zmqfl.cell.workers import Workers
 from zmqfl.errors import (
+    AuthenticationError,
     BlobError,
     CellReturnCode,
     ClosedError,
     DecodeError,
+    DigestError,
+    RequestFailed,
     SourceChangedError,
     TransferError,
     told,
@@ -35,6 +38,9 @@ log = logging.getLogger("zmqfl.cell")
 Tell = Callable[[PullReceiver, float], list[Command]]
 SinkFactory = Callable[[str, int], Sink[Any]]
 """(name of the source, bytes) -> where it goes."""
+Then = Callable[[Exception | None], None]
+Prove = Callable[[Then], None]
+"""Has the owner asked whether what is here is right, and tells the answer later, in any thread: None, or why not."""
 
 
 class PullHandle(Handle[Any]):
@@ -50,6 +56,8 @@ class PullHandle(Handle[Any]):
         self.begin = time.monotonic()
         self._machine: PullReceiver | None = None
         self._seconds: float | None = None
+        self._seal_size = (1, 0)
+        """Of a sealed one: bytes of a chunk on its way, and how many of them are the seal's."""
 
     def abort(self) -> None:
         """Give it up as `cancel` does, but let the handle end by itself, when the sink is closed."""
@@ -59,8 +67,11 @@ class PullHandle(Handle[Any]):
     def progress(self) -> TransferProgress:
         """Bytes that are verified and written, of all; those of an earlier attempt count."""
         seconds = self._seconds if self._seconds is not None else time.monotonic() - self.begin
-        machine = self._machine
-        return TransferProgress(machine.done, machine.size, seconds) if machine else TransferProgress(0, 0, seconds)
+        if (machine := self._machine) is None:
+            return TransferProgress(0, 0, seconds)
+        chunk, seal = self._seal_size
+        done, size = (total - seal * -(-total // chunk) for total in (machine.done, machine.size))
+        return TransferProgress(done, size, seconds)
 
     @property
     def fetched(self) -> int:
@@ -78,6 +89,7 @@ class _Pull:
     handle: PullHandle
     make_sink: SinkFactory
     keep: bool
+    prove: Prove | None = None
     sink: Sink[Any] | None = None
     error: Exception | None = None
     busy: bool = False
@@ -96,15 +108,24 @@ class Pulling:
 
     # -- any thread ----------------------------------------------------------------------------------------------------
 
-    def pull(self, handle: PullHandle, make_sink: SinkFactory, timeout: float, keep: bool) -> None:
-        """Begin. `keep`: leave what was written for a later attempt, should it fail."""
+    def pull(
+        self,
+        handle: PullHandle,
+        make_sink: SinkFactory,
+        timeout: float,
+        keep: bool,
+        rid: str = "",
+        prove: Prove | None = None,
+    ) -> None:
+        """Begin. `keep`: leave what was written for a later attempt, should it fail. `rid`: what to ask for, where that
+        is not the handle's. `prove`: must agree before the commit."""
 
         def act(now: float) -> list[Command]:
             if handle.done():
                 return []
-            machine = PullReceiver(self._node.next_id(), handle.owner, handle.rid, timeout, self._pause, now)
+            machine = PullReceiver(self._node.next_id(), handle.owner, rid or handle.rid, timeout, self._pause, now)
             handle._machine = machine
-            self._pulls[machine.id] = _Pull(handle, make_sink, keep)
+            self._pulls[machine.id] = _Pull(handle, make_sink, keep, prove)
             return self._node.transfer(lambda transfers: transfers.pull(machine, now), now)
 
         self._submit(act)
@@ -126,7 +147,7 @@ class Pulling:
     def prepare(self, command: Prepare) -> None:
         """Open the sink."""
         pull = self._pulls[command.id]
-        pull.handle.name = command.name
+        pull.handle.name = pull.handle.name or command.name
 
         def job() -> None:
             have: set[int] = set()
@@ -156,6 +177,9 @@ class Pulling:
                 else:
                     sink.write(command.offset, data)
                     sink.mark(command.index, command.digest)
+            except DigestError as failure:  # it is sealed, and does not open
+                log.warning("%s of %s: %s", pull.handle.rid, pull.handle.owner, failure.problem)
+                verdict = "bad"
             except Exception as failure:  # noqa: BLE001  as above
                 if pull.sink is not None:  # else it was closed under this chunk, as the pull had failed before
                     pull.error = pull.error or failure
@@ -167,18 +191,27 @@ class Pulling:
     def commit(self, command: Commit) -> None:
         """Everything is there."""
         pull = self._pulls[command.id]
+        if pull.prove is None:
+            self._run_busy(pull, lambda: self._commit(command.id, pull))
+            return
+        pull.busy = True
+        pull.prove(lambda problem: self._run(lambda: self._commit(command.id, pull, problem)))
 
-        def job() -> None:
-            value: Any = None
-            error = ""
-            try:
-                assert pull.sink is not None
-                value = pull.sink.commit()
-            except Exception as failure:  # noqa: BLE001  as above
-                pull.error, error = failure, told(failure)
-            self._report_busy(command.id, pull, lambda machine, now: machine.committed(value, error, now))
-
-        self._run_busy(pull, job)
+    def _commit(self, id: int, pull: _Pull, problem: Exception | None = None) -> None:
+        """On a worker. `problem`: why it must not be."""
+        value: Any = None
+        error = ""
+        try:
+            if problem is not None:
+                pull.keep = pull.keep and not isinstance(problem, AuthenticationError)  # no later attempt may use it
+                raise problem
+            if pull.prove is not None and pull.handle.done():
+                raise RequestFailed("cancelled", code=CellReturnCode.ABORT_RUN)
+            assert pull.sink is not None
+            value = pull.sink.commit()
+        except Exception as failure:  # noqa: BLE001  as above
+            pull.error, error = failure, told(failure)
+        self._report_busy(id, pull, lambda machine, now: machine.committed(value, error, now))
 
     def abandon(self, command: Abandon) -> None:
         """It has failed."""
@@ -202,6 +235,8 @@ class Pulling:
         elif command.kind == "source_changed":
             remedy = f"have {handle.owner} offer it again"
             handle._fail(SourceChangedError(command.reason, file=handle.rid, remedy=remedy))
+        elif isinstance(pull.error, RequestFailed):
+            handle._fail(TransferError(pull.error.reason, code=pull.error.code, culprit=handle.owner))
         else:
             culprit = handle.owner if pull.error is None else self._node.fqcn
             failure = TransferError(command.reason, code=command.code, culprit=culprit)

@@ -5,12 +5,15 @@
     HELLO for another start of this cell              InvalidSession: the caller asks for the card again
     HELLO that came before                            AuthenticationError
     wrap of a session that is known, first time       its keys
-    wrap of another session, or a counter too old     InvalidSession: nothing was executed, the caller may ask again
-    wrap whose counter was taken                      AuthenticationError: a replay
+    wrap of a session that is not known               InvalidSession: nothing was executed
+    wrap whose counter was taken, or is too old       AuthenticationError: it may be a replay
     wrap that does not open                           AuthenticationError
 
-A caller's start has a few sessions at once: of two kinds, and older ones whose messages are on their way. Of all callers
-the one unheard for longest goes.
+InvalidSession is not sealed, so anybody on the way can say it. The caller makes a new session then, and asks in its HELLO,
+which is sealed, whether this cell knows the old one: only if it does not, the message goes out again.
+
+A caller's start has a few sessions at once: of two kinds, and older ones whose messages are on their way. Of all
+callers the one unheard for longest goes.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ from zmqfl.cell.seal_trust import Trust
 from zmqfl.errors import AuthenticationError, DecodeError, InvalidSession
 from zmqfl.wire.card import Card
 from zmqfl.wire.noise import Cipher, Handshake
-from zmqfl.wire.seal import Belonging, ReplayWindow, Wrap, open_wrap
+from zmqfl.wire.seal import WINDOW, Belonging, ReplayWindow, Wrap, open_wrap
 
 MOST_SESSIONS: Final = 4096
 """In each direction; the one unused for longest goes."""
-MOST_PER_CALLER: Final = 8
+MOST_PER_CALLER: Final = 64
+"""Sessions of one start of a caller: one that is gone is taken for one that never was."""
 LIFE: Final = 3600.0
 """Seconds after which a caller makes a new session."""
 GRACE: Final = 600.0
@@ -84,15 +88,15 @@ class SealCallee:
             prologue=prologue(origin, caller, self._fqcn, self._instance),
             ephemeral=chance,
         )
-        number = _number(handshake.read(message))
-        answer = handshake.write()
-        session = _Incoming(Cipher(handshake.split()[0]), card, self._clock() + LIFE + GRACE)
+        number, old = _question(handshake.read(message))
         with self._lock:
             known = self._callers.setdefault((origin, caller), _Caller())
             if number <= known.number:
                 self.counters["replays"] += 1
                 raise AuthenticationError(f"a handshake of {origin} was refused: it came before")
             known.number = number
+            answer = handshake.write(msgpack.packb(old in known.sessions))
+            session = _Incoming(Cipher(handshake.split()[0]), card, self._clock() + LIFE + GRACE)
             known.sessions[session_id(handshake)] = session
             keep(known.sessions, MOST_PER_CALLER)
             self._callers.move_to_end((origin, caller))
@@ -107,7 +111,7 @@ class SealCallee:
         with self._lock:
             known = self._callers.get((origin, caller))
             session = known.sessions.get(wrap.session) if known is not None else None
-            if session is None or not self._is_alive(session) or session.window.is_old(wrap.counter):
+            if session is None or not self._is_alive(session):
                 self.counters["unknown_sessions"] += 1
                 raise InvalidSession(f"{self._fqcn} does not know this sealed session")
             self._callers.move_to_end((origin, caller))
@@ -117,6 +121,9 @@ class SealCallee:
             except DecodeError as error:
                 self.counters["forged"] += 1
                 raise AuthenticationError(f"a sealed message of {origin} was refused: {error}") from None
+            if session.window.is_old(wrap.counter):
+                self.counters["overtaken"] += 1
+                raise AuthenticationError(f"a sealed message of {origin} was refused: {WINDOW} others overtook it")
             if not session.window.take(wrap.counter):
                 self.counters["replays"] += 1
                 raise AuthenticationError(f"a sealed message of {origin} was refused: it came before")
@@ -155,11 +162,13 @@ def keep(entries: OrderedDict[Any, Any], most: int) -> None:
         entries.popitem(last=False)
 
 
-def _number(payload: bytes) -> int:
+def _question(payload: bytes) -> tuple[int, int]:
+    """(number of the HELLO, session that the caller asks about)."""
     try:
-        number = msgpack.unpackb(payload)
+        values = msgpack.unpackb(payload)
     except Exception:  # noqa: BLE001  msgpack raises six types
-        number = None
-    if type(number) is not int or number <= 0:
-        raise DecodeError("a handshake without a number")
-    return number
+        values = None
+    match values:
+        case [int() as number, int() as old] if number > 0:
+            return number, old
+    raise DecodeError("a handshake without a number")

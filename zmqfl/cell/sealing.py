@@ -127,8 +127,8 @@ class Sealing:
     def sessions(self, targets: Iterable[str], is_long: bool, timeout: float, then: Then, is_new: bool = False) -> None:
         """Have `then` told the sessions with these cells: at once where all are there, else later, by a worker.
 
-        `timeout`: seconds without an answer of a target. `is_new`: make new ones, which the targets know. Raises `ClosedError`, `RequestFailed` when our own card is of
-        no use.
+        `timeout`: seconds without an answer of a target. `is_new`: make new ones, which the targets know for sure.
+        Raises `ClosedError`, and `RequestFailed` when our own card is of no use.
         """
         self._trust.check_own()
         now = self._clock()

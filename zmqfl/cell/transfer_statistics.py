@@ -54,7 +54,7 @@ def collect_transfers(transfers: Transfers, edges: TransferEdges, now: float) ->
         *_pushes(transfers, edges, now),
         *_streams(transfers, edges, now),
         *_pulls(transfers, edges, now),
-        *_offers(transfers, now),
+        *_offers(transfers, edges, now),
         *_relays(transfers, now),
     )
 
@@ -87,13 +87,18 @@ def _pulls(transfers: Transfers, edges: TransferEdges, now: float) -> Iterator[T
         if (pull := edges.pulling._pulls.get(id)) is None:
             continue
         name = safe_name(pull.handle.name) if pull.handle.name else ""
+        progress = pull.handle.progress
         seconds = now - pull.handle.begin
-        yield TransferStatistics("pull", machine.owner, name, str(machine.state), machine.done, machine.size, seconds)
+        yield TransferStatistics(
+            "pull", machine.owner, name, str(machine.state), progress.done, progress.total, seconds
+        )
 
 
-def _offers(transfers: Transfers, now: float) -> Iterator[TransferStatistics]:
+def _offers(transfers: Transfers, edges: TransferEdges, now: float) -> Iterator[TransferStatistics]:
     source = transfers.source
     for reference in source._references.values():
+        if edges.offering.is_twin(reference.rid):
+            continue
         group = source._transactions[reference.transaction]
         receivers = ", ".join(sorted(reference.receivers or ()))
         left = max(0.0, group.active + group.timeout - now)

@@ -17,6 +17,7 @@ from zmqfl.blobs.sink import FileSink, OnExists, Sink
 from zmqfl.blobs.source import BufferSource, FileSource
 from zmqfl.cell.callbacks import Callback, callback
 from zmqfl.cell.file_streams import NAME_KEY, SIZE_KEY, FileConsumer, FileProducer
+from zmqfl.cell.identity import no_card
 from zmqfl.cell.object_verbs import ObjectVerbs
 from zmqfl.cell.offering import Transaction
 from zmqfl.cell.packing import packer_for
@@ -31,12 +32,14 @@ from zmqfl.cell.transfer_terms import Offer as Offer
 from zmqfl.cell.transfer_terms import check_chunk, targets_of
 from zmqfl.cell.transfer_terms import reply_of as reply_of
 from zmqfl.config import CellConfig
-from zmqfl.errors import ArgumentError, CellReturnCode, SinkError
+from zmqfl.errors import ArgumentError, CellReturnCode, SinkError, TransferError
 from zmqfl.fqcn import parse
 from zmqfl.protocol.commands import Outcome
 from zmqfl.wire.chunk_codec import Codec, check_codec
 
 if TYPE_CHECKING:
+    from zmqfl.cell.handles import RequestHandle
+    from zmqfl.cell.sealed_calls import SealedCalls
     from zmqfl.cell.transfer_edges import TransferEdges
 
 FILES: Final = "files"
@@ -67,9 +70,15 @@ class TransferVerbs(ObjectVerbs):
         fqcn: str
         config: CellConfig
         _transfers: TransferEdges
+        _seals: SealedCalls | None
 
         def _check(self) -> None: ...
         def _is_on_reactor(self) -> bool: ...
+        def request(
+            self, target: str, channel: str, topic: str, payload: Any = None, timeout: float | None = None,
+            *, deadline: float | None = None, secure: bool = False, copy: bool = False,
+        ) -> RequestHandle:  # fmt: skip
+            """See `Cell`."""
 
     # -- push ----------------------------------------------------------------------------------------------------------
 
@@ -216,12 +225,14 @@ class TransferVerbs(ObjectVerbs):
         on_exists: OnExists = "keep",
         timeout: float = CHUNK_TIMEOUT,
         resume: bool = False,
+        secure: bool = False,
     ) -> PullHandle:
         """Fetch what `owner` offers as `rid` into the folder `to`; the handle gives the path. Without `to` it goes into
         memory, up to `payload_limit`, and the handle gives a bytearray.
 
         `name`: of the file; None: the owner's, made safe. `timeout`: seconds without progress. `resume`: should it
-        fail, leave what is there; a later pull of the same `rid` and name goes on with it in any case.
+        fail, leave what is there; a later pull of the same `rid` and name goes on with it in any case. `secure`: sealed
+        from its owner to here, which both need cards; it is there only when the owner has confirmed all of it.
         Raises `ArgumentError`, `ClosedError`; the handle `TransferError`, `SinkError`, `SourceChangedError`.
         """
         self._check()
@@ -229,17 +240,34 @@ class TransferVerbs(ObjectVerbs):
         if folder is not None and not folder.is_dir():
             raise ArgumentError(f"{folder} is not a folder; make it first")
         make = partial(_make_sink, folder, name, on_exists, self.config.payload_limit)
-        return self._pull(rid, owner, make, timeout, resume)
+        return self._pull(rid, owner, make, timeout, resume, secure)
 
-    def _pull(self, rid: str, owner: str, make_sink: SinkFactory, timeout: float, resume: bool) -> PullHandle:
+    def _pull(
+        self, rid: str, owner: str, make_sink: SinkFactory, timeout: float, resume: bool, secure: bool
+    ) -> PullHandle:
         handle = PullHandle(
             rid,
             parse(owner, "owner"),
-            on_cancel=lambda: self._transfers.pulling.cancel(handle, CellReturnCode.ABORT_RUN, "cancelled"),
+            on_cancel=lambda: cancel(CellReturnCode.ABORT_RUN, "cancelled"),
             on_reactor=self._is_on_reactor,
         )
+        pulling = self._transfers.pulling
+        cancel: Callable[[CellReturnCode, str], None] = partial(pulling.cancel, handle)
         seconds = check_seconds(timeout, "timeout") or CHUNK_TIMEOUT
-        self._transfers.pulling.pull(handle, make_sink, seconds, resume)
+        if not secure:
+            pulling.pull(handle, make_sink, seconds, resume)
+        elif self._seals is None:
+            handle._fail(TransferError(no_card(self.fqcn), code=CellReturnCode.COMM_ERROR, culprit=self.fqcn))
+        else:
+            from zmqfl.cell.sealed_offers import CHANNEL
+            from zmqfl.cell.sealed_pulls import SealedPull
+
+            def ask(topic: str, payload: Any) -> RequestHandle:
+                return self.request(handle.owner, CHANNEL, topic, payload, seconds, secure=True)
+
+            sealed = SealedPull(ask, pulling, handle, make_sink, seconds, resume)
+            cancel = sealed.cancel
+            sealed.begin()
         return handle
 
 

@@ -12,7 +12,7 @@ from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageErro
 from typer.core import TyperGroup
 
 from zmqfl.errors import TopologyErrors, UserError, ZmqflError
-from zmqfl.launch.lookout import StartFailed
+from zmqfl.launch.ending import StartFailed
 
 OK: Final = 0
 FAILED: Final = 1

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from zmqfl.cell.cell import Cell
 from zmqfl.cli.exits import NotRunning
 from zmqfl.config import CellConfig
 from zmqfl.errors import UserError
 from zmqfl.launch import run_state
 from zmqfl.launch.run_state import RunState
-from zmqfl.topology.checks import near
+
+if TYPE_CHECKING:
+    from zmqfl.cell.cell import Cell
 
 ATTACH: Final = 5.0
 """Seconds for a cell of the command line to be connected."""
@@ -54,6 +55,8 @@ def check_site(state: RunState, site: str) -> str:
     """`site`, if there is one of that name. Raises `UserError` with the nearest."""
     names = [each.fqcn for each in state.sites]
     if site not in names:
+        from zmqfl.topology.checks import near
+
         raise UserError(f"federation {state.name!r} has no site {site!r} here", remedy=near(site, names))
     return site
 
@@ -61,6 +64,8 @@ def check_site(state: RunState, site: str) -> str:
 @contextmanager
 def attached(state: RunState, timeout: float = ATTACH) -> Iterator[Cell]:
     """A cell in the network of a federation, for as long as the block runs. Raises `NotRunning`."""
+    from zmqfl.cell.cell import Cell
+
     above, url = state.door
     config = CellConfig(reconnect_min=0.02, reconnect_max=0.5, calls_min=1)
     cell = Cell(f"{above}.admin-{os.getpid()}", parent=url, config=replace(config, drain=1.0))

@@ -19,7 +19,6 @@ from typer import Argument, Option
 from zmqfl.cli import terminal
 from zmqfl.cli.exits import NotRunning
 from zmqfl.cli.federation import attached, check_site, choose, is_hidden, name_of, order
-from zmqfl.cli.network import view
 from zmqfl.cli.options import AsJson, Federation
 from zmqfl.errors import UserError
 from zmqfl.launch import run_state
@@ -119,6 +118,8 @@ def down(
 
 def _network(state: RunState) -> tuple[dict[str, dict[str, Any]], str]:
     """The network's view, or why there is none."""
+    from zmqfl.cli.network import view
+
     try:
         with attached(state, LOOK) as cell:
             return view(cell), ""

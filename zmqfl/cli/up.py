@@ -1,9 +1,8 @@
-"""Verbs that start: up, run, join."""
+"""The verb that starts a federation."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -13,24 +12,17 @@ from typer import Argument, Exit, Option
 
 from zmqfl.cli import terminal
 from zmqfl.cli.exits import NotRunning
-from zmqfl.cli.federation import attached, choose, order
-from zmqfl.cli.network import view
-from zmqfl.cli.options import AsJson, Overrides, Settings, SettingsFile, TopologyFile
+from zmqfl.cli.federation import choose, order
+from zmqfl.cli.options import AsJson, Overrides, TopologyFile
 from zmqfl.cli.running import SUPERVISOR
-from zmqfl.config import CellConfig
 from zmqfl.errors import UserError
-from zmqfl.fqcn import FQCN, parse
-from zmqfl.launch import run_state, site
+from zmqfl.launch import run_state
 from zmqfl.launch.daemon import start_in_background
 from zmqfl.launch.log_stream import FolderWatch, LogReader, merged
+from zmqfl.launch.lookout import Links
 from zmqfl.launch.plan import Plan, make_plan
 from zmqfl.launch.run_state import RunState
-from zmqfl.launch.settings import load_settings
-from zmqfl.launch.spec import Listener, SiteSpec
 from zmqfl.launch.supervisor import Supervisor
-
-_KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}")
-"""Z85, 32 bytes."""
 
 
 def up(
@@ -62,69 +54,11 @@ def up(
     if state is not None and state.is_supervised:
         _start_again(state, sites)
     elif detach:
-        start_in_background(plan, path, wait)
-        _show(choose(topology.name), as_json)
+        links = start_in_background(plan, path, wait)
+        _show(choose(topology.name), links, as_json)
     else:
         status = asyncio.run(_foreground(plan, path, wait, as_json))
         raise Exit(status)
-
-
-def run(spec: Annotated[str, Argument(help="A site spec, as `up` and `kit` write it.", metavar="SPEC")],
-        settings: SettingsFile = None, overrides: Settings = None) -> None:  # fmt: skip
-    """Run one site in this process: what launchers execute. It ends with the exit status of its `run:`."""
-    raise Exit(site.run_file(spec, settings, overrides or ()))
-
-
-def join(
-    url: Annotated[str, Argument(help="The address of the parent: tcp://HOST:PORT or ipc:///PATH.", metavar="URL")],
-    name: Annotated[str, Option("--name", help="The FQCN of this site.", metavar="FQCN", show_default=False)],
-    keys: Annotated[str, Option(help="The folder of its keys (`zmqfl keygen`).", metavar="DIR")] = "",
-    server_key: Annotated[str, Option(help="The public key of the parent, 40 characters.", metavar="KEY")] = "",
-    listen: Annotated[list[str] | None, Option(help="Where its own children reach it.", metavar="URL")] = None,
-    work: Annotated[
-        str, Option(help="Folder for what is pushed to it (DIR/FQCN/inbox). Default: it takes nothing.", metavar="DIR")
-    ] = "",
-    exports: Annotated[
-        list[str] | None, Option("--export", help="Folder whose files others may pull as FQCN:PATH.", metavar="DIR")
-    ] = None,
-    runs: Annotated[str | None, Option("--run", help="module:function, or a command line.", metavar="WHAT")] = None,
-    trusted: Annotated[
-        bool, Option("--trusted-network", help="Without keys, where only friends can reach it.")
-    ] = False,
-    settings: SettingsFile = None,
-    overrides: Settings = None,
-) -> None:
-    """Be a site that starts itself: connect to a parent, and serve until stopped."""
-    fqcn = parse(name, "--name")
-    if server_key and not keys:
-        raise UserError(
-            "needs keys of its own", field="--server-key", remedy=f"`zmqfl keygen {fqcn}`, then --keys keys"
-        )
-    if server_key and not _KEY.fullmatch(server_key):
-        remedy = "copy what follows `public-key` in the server's public/NAME.key"
-        raise UserError("is no public key of 40 characters", field="--server-key", remedy=remedy)
-    spec = SiteSpec(
-        federation="",
-        fqcn=fqcn,
-        site=FQCN.split(fqcn)[-1],
-        role="client",
-        root=FQCN.ROOT_SERVER,
-        host="",
-        launcher="",
-        kind="external",
-        run_dir="",
-        config=load_settings(settings, {}, overrides or (), CellConfig()),
-        parent=FQCN.get_parent(fqcn) or FQCN.ROOT_SERVER,
-        parent_url=url,
-        parent_key=server_key,
-        listen=tuple(Listener(each) for each in listen or ()),
-        keys=keys,
-        trusted_network=trusted,
-        work=str(Path(work).absolute()) if work else "",
-        exports=tuple(str(Path(each).absolute()) for each in exports or ()),
-        run=runs,
-    )
-    raise Exit(site.run_site(spec))
 
 
 def _start_again(state: RunState, sites: list[str] | None) -> None:
@@ -146,7 +80,6 @@ async def _foreground(plan: Plan, path: str, wait: float, as_json: bool) -> int:
     readers = [LogReader(SUPERVISOR, run_state.supervisor_log(run_dir))]
     readers += [LogReader(spec.fqcn, Path(spec.log)) for spec in plan.local]
     printer = terminal.LogPrinter([reader.fqcn for reader in readers])
-    tables: list[asyncio.Task[None]] = []
 
     def show_logs() -> None:
         for line in merged(readers):
@@ -156,6 +89,7 @@ async def _foreground(plan: Plan, path: str, wait: float, as_json: bool) -> int:
         watch.clear()
         show_logs()
 
+    supervisor = Supervisor(plan, path)
     with ExitStack() as stack:
 
         def begin() -> None:
@@ -168,22 +102,18 @@ async def _foreground(plan: Plan, path: str, wait: float, as_json: bool) -> int:
         def show_table() -> None:
             state = run_state.read(run_dir)
             assert state is not None  # the supervisor lives
-            tables.append(asyncio.create_task(asyncio.to_thread(_show, state, as_json)))
+            _show(state, supervisor.links, as_json)
 
-        try:
-            return await Supervisor(plan, path).run(wait, show_table, begin)
-        finally:
-            await asyncio.gather(*tables, return_exceptions=True)
+        return await supervisor.run(wait, show_table, begin)
 
 
-def _show(state: RunState, as_json: bool) -> None:
-    """What came up."""
-    with attached(state) as cell:
-        links = view(cell)
-    rows = [(each.fqcn, links.get(each.fqcn, {"state": "missing"}), each.pid) for each in state.sites]
+def _show(state: RunState, links: Links, as_json: bool) -> None:
+    """What came up; unknown is what nobody has waited for."""
+    absent = ("missing" if links else "unknown", "")
+    rows = [(each.fqcn, *links.get(each.fqcn, absent), each.pid) for each in state.sites]
     if as_json:
-        sites = [{"fqcn": fqcn, "state": link["state"], "pid": pid} for fqcn, link, pid in rows]
+        sites = [{"fqcn": fqcn, "state": link, "pid": pid} for fqcn, link, _, pid in rows]
         terminal.print_json({"name": state.name, "run_dir": state.run_dir, "sites": sites})
         return
-    table = [(fqcn, link["state"], str(pid), link.get("parent", "")) for fqcn, link, pid in rows]
+    table = [(fqcn, link, str(pid), parent) for fqcn, link, parent, pid in rows]
     terminal.print_table(("SITE", "NETWORK", ">PID", "PARENT"), table)

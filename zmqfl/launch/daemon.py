@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zmqfl.errors import UserError
-from zmqfl.launch.lookout import StartFailed
+from zmqfl.launch.ending import USER_MISTAKE, StartFailed
+from zmqfl.launch.lookout import Links
 from zmqfl.launch.plan import Plan
 from zmqfl.launch.run_state import make_private, supervisor_log
-from zmqfl.launch.site import USER_MISTAKE
 from zmqfl.launch.supervisor import Supervisor
 
 
-def start_in_background(plan: Plan, topology: str, wait: float) -> None:
-    """Supervise the plan in another process; returns when the federation is up. Raises `StartFailed`, `UserError`."""
+def start_in_background(plan: Plan, topology: str, wait: float) -> Links:
+    """Supervise the plan in another process; returns what was seen of the network when the federation is up.
+
+    Raises `StartFailed`, `UserError`.
+    """
     run_dir = Path(plan.run_dir)
     make_private(run_dir)
     reader, writer = os.pipe()
@@ -45,6 +48,7 @@ def start_in_background(plan: Plan, topology: str, wait: float) -> None:
     if "lines" in news:
         os.waitpid(pid, 0)
         raise StartFailed(news["lines"], news["status"])
+    return {fqcn: (state, parent) for fqcn, (state, parent) in news["up"].items()}
 
 
 def _be_daemon(writer: int, supervisor: Supervisor, wait: float) -> NoReturn:
@@ -73,7 +77,7 @@ async def _supervise(writer: int, supervisor: Supervisor, wait: float) -> int:
                 pipe.close()
 
         try:
-            status = await supervisor.run(wait, lambda: tell(up=True))
+            status = await supervisor.run(wait, lambda: tell(up=supervisor.links))
             lines = [f"federation {supervisor.plan.name!r} ended before all of its cells were seen connected"]
         except StartFailed as error:
             status, lines = error.status, list(error.lines)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from zmqfl.launch.spec import SiteSpec
 
+PARENT: Final = "ZMQFL_LAUNCHER_PID"
+"""Variable by which a site learns whose end is its own."""
 UNKNOWN_STATUS = 255
 """Exit status of an adopted process: only its parent could have learned it."""
 

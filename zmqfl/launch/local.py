@@ -23,9 +23,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from zmqfl.errors import UserError
-from zmqfl.launch.launcher import UNKNOWN_STATUS, Job
+from zmqfl.launch.launcher import PARENT, UNKNOWN_STATUS, Job
 from zmqfl.launch.process import is_alive, mark_of, signal_session
-from zmqfl.launch.site import PARENT
 from zmqfl.launch.spec import SiteSpec, write_whole
 
 T = TypeVar("T")

@@ -6,12 +6,13 @@ line before it.
 
 from __future__ import annotations
 
-import ctypes
+import logging
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TextIO
 
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z ")
 _IN_MODIFY: Final = 0x2
@@ -28,6 +29,15 @@ class LogLine(NamedTuple):
     fqcn: str
     time: str
     text: str
+
+
+def log_handler(stream: TextIO) -> logging.StreamHandler[TextIO]:
+    """Writes lines of time (UTC), level and text, as `LogReader` reads them."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    return handler
 
 
 class LogReader:
@@ -90,6 +100,8 @@ class FolderWatch:
     """Tells when files of a folder change (inotify(7)): `fileno` becomes readable; `clear` it before you look."""
 
     def __init__(self, folder: Path) -> None:
+        import ctypes
+
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._descriptor < 0:

@@ -1,37 +1,36 @@
-"""Whether all sites have got through: what the network itself says, seen by a cell of the supervisor's own."""
+"""Whether all sites have got through: what the network itself says, seen by a cell of the supervisor's own.
+
+What a cell needs is imported when the first sites are on their way: it is half of all that a supervisor imports.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from zmqfl.cell.cell import Cell
-from zmqfl.cell.net_agent import CHANNEL
-from zmqfl.errors import RequestFailed, ZmqflError
+from zmqfl.errors import RequestFailed
+from zmqfl.launch.ending import USER_MISTAKE, StartFailed
 from zmqfl.launch.log_stream import last_lines
 from zmqfl.launch.plan import Plan
-from zmqfl.launch.site import USER_MISTAKE
 from zmqfl.launch.supervised import Supervised
+
+if TYPE_CHECKING:
+    from zmqfl.cell.cell import Cell
+
+Links = dict[str, tuple[str, str]]
+"""FQCN -> (how it is in the network, FQCN of its parent)."""
 
 LOOK: Final = 0.05
 """Seconds between two looks at the network when all sockets are bound: cells do not report to a bystander."""
 EARLY_LOOK: Final = 0.5
-"""Seconds between two looks before that: who starts needs the processor."""
+"""Most seconds between two looks before that: who starts needs the processor."""
 SHOWN: Final = 3
 """Last lines of a log that a message repeats."""
-
-
-class StartFailed(ZmqflError):
-    """A federation did not come up, and was stopped. `lines`: what to tell; `status`: 1, or 2 for a user's mistake."""
-
-    def __init__(self, lines: Iterable[str], status: int = 1) -> None:
-        self.lines = tuple(lines)
-        self.status = status
-        super().__init__("; ".join(self.lines))
 
 
 class Lookout:
@@ -39,13 +38,16 @@ class Lookout:
 
     def __init__(self, plan: Plan, sites: Mapping[str, Supervised]) -> None:
         self.cell: Cell | None = None
-        self.seen: dict[str, str] = {}
-        """FQCN -> state, at the last look."""
+        self.seen: Links = {}
+        """At the last look."""
         self._plan = plan
         self._sites = sites
 
     async def until_all_are_connected(self) -> None:
         """Look until all have been seen up. Raises `StartFailed` as soon as a site has failed for good."""
+        from zmqfl.cell.cell import Cell
+        from zmqfl.cell.net_agent import CHANNEL
+
         fqcn, url = self._plan.door
         door = self._sites[fqcn]
         await self._unless_failed(door.bound.wait())
@@ -53,15 +55,25 @@ class Lookout:
         self.cell = Cell(f"{fqcn}.supervisor-{os.getpid()}", parent=url, config=config)
         self.cell.start()
         await self._unless_failed(self.cell.connected())
-        while any(self.seen.get(site.spec.fqcn) != "up" and site.status != "done" for site in self._sites.values()):
+        while any(not self._is_up(site) and site.status != "done" for site in self._sites.values()):
             are_bound = all(site.bound.is_set() for site in self._sites.values())
-            await self._unless_failed(asyncio.sleep(LOOK if are_bound else EARLY_LOOK))
+            await self._unless_failed(asyncio.sleep(LOOK) if are_bound else self._until_bound(EARLY_LOOK))
             try:
                 reply = await self.cell.request(door.spec.root, CHANNEL, "cells", deadline=1.0)
             except RequestFailed:
                 continue
             self.seen.clear()
-            self.seen.update((name, state) for name, _, state in reply.payload)
+            self.seen.update((name, (state, parent)) for name, parent, state in reply.payload)
+
+    def _is_up(self, site: Supervised) -> bool:
+        return self.seen.get(site.spec.fqcn, ("", ""))[0] == "up"
+
+    async def _until_bound(self, patience: float) -> None:
+        """Wait until all have bound their sockets, but not for ever: one that is done may never have."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                for site in self._sites.values():
+                    await site.bound.wait()
 
     async def _unless_failed(self, event: Awaitable[Any]) -> None:
         """Wait for an event; raises `StartFailed` as soon as a site has failed for good."""
@@ -85,11 +97,12 @@ class Lookout:
 
     def missing(self, wait: float) -> Iterator[str]:
         """Who has not been seen within `wait` seconds, and what they say."""
-        missing = [site for site in self._sites.values() if self.seen.get(site.spec.fqcn) != "up"]
+        missing = [site for site in self._sites.values() if not self._is_up(site)]
         names = ", ".join(site.spec.fqcn for site in missing)
         yield f"not connected within {wait:g} s: {names}; all sites were stopped, look at their logs or --wait longer"
         for site in missing:
-            state = self.seen.get(site.spec.fqcn) or ("bound, not connected" if site.bound.is_set() else site.status)
+            state, _ = self.seen.get(site.spec.fqcn, ("", ""))
+            state = state or ("bound, not connected" if site.bound.is_set() else site.status)
             yield f"  {site.spec.fqcn} ({state}):"
             yield from (f"    {line}" for line in last_lines(Path(site.spec.log), SHOWN))
 
@@ -99,6 +112,8 @@ class Lookout:
         `restarts`: it will be started again, so what stands behind it may still wait for it.
         """
         if self.cell is not None and site.spec.parent and site.instance:
+            from zmqfl.cell.net_agent import CHANNEL
+
             payload = {"fqcn": site.spec.fqcn, "instance": site.instance, "restarts": restarts}
             self.cell.fire(site.spec.parent, CHANNEL, "child_exited", payload)
 

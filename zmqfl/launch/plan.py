@@ -197,8 +197,8 @@ def _keys(topology: Topology, run_dir: str, fqcn: str, has_tcp: bool) -> str:
     security = topology.security
     if security.mode == "none" or not security.keys:
         return ""
-    if security.keys != AUTO and (own := Path(security.keys, fqcn)).is_dir():
-        return str(own)
+    if security.keys != AUTO and Path(security.keys, fqcn, "public").is_dir():
+        return str(Path(security.keys, fqcn))
     if not has_tcp:
         return ""
     return f"{run_dir}/keys" if security.keys == AUTO else security.keys

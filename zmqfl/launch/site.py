@@ -36,12 +36,15 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from zmqfl.cell.cell import Cell
 from zmqfl.errors import TopologyError, UserError
 from zmqfl.launch import secrets
+from zmqfl.launch.ending import AGAIN, USER_MISTAKE
 from zmqfl.launch.files import serve_files
+from zmqfl.launch.launcher import PARENT
+from zmqfl.launch.log_stream import log_handler
 from zmqfl.launch.notify import notify
 from zmqfl.launch.program import execute, is_function, load_function
 from zmqfl.launch.settings import PREFIX, load_settings
@@ -55,12 +58,8 @@ log = logging.getLogger("zmqfl.site")
 
 SPEC: Final = "ZMQFL_SITE_SPEC"
 SETTINGS: Final = "ZMQFL_SETTINGS"
-PARENT: Final = "ZMQFL_LAUNCHER_PID"
 WORK: Final = "ZMQFL_WORK"
 LOG_LEVEL: Final = "ZMQFL_LOG_LEVEL"
-USER_MISTAKE: Final = 2
-AGAIN: Final = 0.5
-"""Seconds after which a second signal is meant as one: shells and wrappers send one to the process and its group."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -167,15 +166,6 @@ def start_logging() -> None:
         names = ", ".join(logging.getLevelNamesMapping())
         raise UserError(f"there is no level {level!r}", field=LOG_LEVEL, remedy=f"give one of {names}")
     logging.basicConfig(level=level, handlers=[log_handler(sys.stderr)])
-
-
-def log_handler(stream: TextIO) -> logging.StreamHandler[TextIO]:
-    """Writes lines of time (UTC), level and text, as `log_stream` reads them."""
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter)
-    return handler
 
 
 class Site:

@@ -26,16 +26,16 @@ from typing import Any, Final, TextIO
 
 from zmqfl.errors import UserError
 from zmqfl.launch import notify, run_state
+from zmqfl.launch.ending import AGAIN, USER_MISTAKE, StartFailed
 from zmqfl.launch.launcher import Job
 from zmqfl.launch.local import LocalLauncher
-from zmqfl.launch.lookout import Lookout, StartFailed
+from zmqfl.launch.log_stream import log_handler
+from zmqfl.launch.lookout import Links, Lookout
 from zmqfl.launch.plan import Plan, check_keys
 from zmqfl.launch.process import mark_of
 from zmqfl.launch.restart import STABLE, after_exit
 from zmqfl.launch.run_state import RunState
-from zmqfl.launch.site import AGAIN, USER_MISTAKE, log_handler
 from zmqfl.launch.supervised import Supervised, depth
-from zmqfl.transport import keys as key_files
 
 log = logging.getLogger("zmqfl.launch")
 
@@ -65,9 +65,9 @@ class Supervisor:
     async def run(self, wait: float, on_up: Callable[[], object], on_begin: Callable[[], object] = lambda: None) -> int:
         """From the first start to the last end; returns the exit status.
 
-        `wait`: seconds for all cells to be connected; 0 = do not wait. `on_begin` is called when the
-        run folder is ready, `on_up` when all are up. SIGINT, SIGTERM and SIGHUP stop it; a second one kills what is
-        left. Raises `StartFailed`, `UserError`.
+        `wait`: seconds for all cells to be connected; 0 = do not wait. `on_begin` is called when the run folder is
+        ready, `on_up` when all are up. SIGINT, SIGTERM and SIGHUP stop it; a second one kills what is left. Raises
+        `StartFailed`, `UserError`.
         """
         if not self.sites:
             raise UserError(
@@ -87,6 +87,11 @@ class Supervisor:
                     return await self._supervise(wait, on_up)
                 finally:
                     run_state.remove_traces(self.run_dir)
+
+    @property
+    def links(self) -> Links:
+        """What was seen of the network while it came up."""
+        return self._lookout.seen
 
     def stop(self, force: bool = False, drain: float | None = None) -> None:
         """Stop all; with `force`, or when it is said again, kill them."""
@@ -110,6 +115,8 @@ class Supervisor:
         folder = f"{self.plan.run_dir}/keys"
         for spec in self.plan.local:
             if spec.keys == folder:
+                from zmqfl.transport import keys as key_files
+
                 key_files.generate(spec.fqcn, Path(folder))
         check_keys(self.plan)
 

@@ -32,6 +32,9 @@ from zmqfl.protocol.transfers import Transfers
 from zmqfl.wire.codec import encode_header
 from zmqfl.wire.messages import Beat, Buffer, Bye, ByeReason, Conn, Fire, Lane, Packet
 
+READ_AHEAD = 8
+"""Part of the send budget that chunks may have which are read for one connection: half of what it may queue."""
+
 
 class Node:
     """See the module. A root has no parent (`has_parent` False). Time is in seconds of any monotonic clock.
@@ -140,7 +143,14 @@ class Node:
             way = link.lane(Lane.BULK) if link is not None else None
             return way is None or way[1] not in blocked  # without a way: it comes back at once, and waits there
 
-        commands = self._obey(self.transfers.next_reads(is_free, now), now)
+        def may_read(target: str) -> bool:
+            """Workers are quick: what they read is not in the lane yet, and must find room there."""
+            hop = self.neighbours.hop_to(target)
+            reading = self.transfers.source.reading.items()
+            size = sum(size for call, size in reading if self.neighbours.hop_to(call.origin) == hop)
+            return size < self.config.send_budget // READ_AHEAD and is_free(target)
+
+        commands = self._obey(self.transfers.next_reads(may_read, now), now)
         segment = self.flows.next_segment(is_free, now)
         return commands if segment is None else commands + self._obey(self.transit.post(segment, now), now)
 

@@ -149,6 +149,8 @@ class PullSource:
         self._references: dict[str, _Reference] = {}
         self._takers: dict[tuple[str, int, int], _Taker] = {}
         """In the order of their turns."""
+        self.reading: dict[Call, int] = {}
+        """Chunks that are being read -> their bytes: they will be in the lane of the call's origin next."""
 
     # -- verbs ---------------------------------------------------------------------------------------------------------
 
@@ -185,6 +187,13 @@ class PullSource:
             del self._references[rid]
         return True
 
+    def entry_for(self, rid: str, receiver: str, now: float) -> _Reference | None:
+        """The file, if this receiver, which has proved who it is, may have it; it is active then."""
+        if (reference := self._references.get(rid)) and _may_have(receiver, reference.receivers):
+            self._transactions[reference.transaction].active = now
+            return reference
+        return None
+
     def receive(self, call: Call, now: float) -> list[Command]:
         """A request of a receiver."""
         reference = self._references.get(self._rid_of(call))
@@ -208,6 +217,7 @@ class PullSource:
 
     def read(self, call: Call, rid: str, index: int | None, outcome: Outcome, now: float) -> list[Command]:
         """The source was read for a call: the digest of a chunk is in the headers of the outcome."""
+        self.reading.pop(call, None)
         reference = self._references.get(rid)
         if reference is None:
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, UNKNOWN))]
@@ -250,8 +260,8 @@ class PullSource:
                 continue
             taker.queue.remove(call)
             taker.served[index] = now
-            offset = index * reference.chunk
-            reads.append(Read(call, reference.rid, index, offset, min(reference.chunk, reference.size - offset)))
+            size = self.reading[call] = reference.grid.length(index)
+            reads.append(Read(call, reference.rid, index, index * reference.chunk, size))
         return reads
 
     def handle_timeout(self, now: float) -> list[Command]:

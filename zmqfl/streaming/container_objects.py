@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zmqfl.cell.container_streams import LAST, RECORDS, ContainerConsumer, ContainerProducer
+from zmqfl.cell.container_streams import LAST, ContainerConsumer, ContainerProducer
 from zmqfl.cell.streams import Chunk, Incoming
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.keys import FLContextKey
@@ -19,6 +19,7 @@ from zmqfl.protocol.commands import Outcome
 from zmqfl.streaming.container_receiver import RESULT_KEY
 from zmqfl.streaming.contracts import ConsumerFactory, ObjectConsumer, ObjectProducer, StreamContext, StreamContextKey
 from zmqfl.streaming.file_objects import CHUNK, DATA
+from zmqfl.wire.codecs import RECORDS
 
 
 class ContainerObjectProducer(ObjectProducer):

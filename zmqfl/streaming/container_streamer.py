@@ -31,7 +31,7 @@ from zmqfl.streaming.cell_streams import Arrival, CellStreamEngine, checked_call
 from zmqfl.streaming.container_objects import ContainerObjectFactory, ContainerObjectProducer
 from zmqfl.streaming.container_receiver import RESULT_KEY, ContainerReceiver
 from zmqfl.streaming.contracts import StreamableEngine, StreamContext
-from zmqfl.streaming.file_streamer import engine_of, checked_timeout
+from zmqfl.streaming.file_streamer import checked_timeout, engine_of
 from zmqfl.streaming.streamer_base import StreamerBase
 
 ENTRY_TIMEOUT: Final = 60.0

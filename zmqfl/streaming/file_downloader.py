@@ -29,8 +29,6 @@ from zmqfl.streaming.file_streamer import checked_file, checked_folder, checked_
 
 log = logging.getLogger("zmqfl.streaming")
 
-_SECURE = "secure=True needs sealing keys, which this version does not have; nothing was asked for"
-
 
 class _FileTransaction:
     """Files by the names that the application gave them. The cell's transaction keeps it alive, by its callbacks."""
@@ -117,18 +115,18 @@ class FileDownloader:
         """Fetch a file from its owner, and wait. Returns (None, its path), or (why not, None) with nothing left behind.
 
         `per_request_timeout`: seconds without progress. `location`: a folder; the system's for temporary files unless
-        given. The file is `<location>/<ref_id>`, and replaces one of that name. `optional`: a failure is no warning in
-        the log. `abort_signal`: stops it at once. Raises `ArgumentError` (a ValueError) for a location that is no
-        folder and for other arguments that cannot be.
+        given. The file is `<location>/<ref_id>`, and replaces one of that name. `secure`: sealed from owner to here;
+        both need cards. `optional`: a failure is no warning in the log. `abort_signal`: stops it at once. Raises
+        `ArgumentError` (a ValueError) for a location that is no folder and for other arguments that cannot be.
         """
         if not isinstance(cell, Cell):
             raise ArgumentError(f"cell must be a Cell, not {type(cell).__name__}")
         check_name(ref_id, "ref_id")
         folder = checked_folder(location, "location")
         timeout = checked_timeout(per_request_timeout, "per_request_timeout")
-        error, path = (_SECURE, None) if secure else _pull(cell, from_fqcn, ref_id, folder, timeout, abort_signal)
+        error, path = _pull(cell, from_fqcn, ref_id, folder, timeout, secure, abort_signal)
         if error is not None:
-            level = logging.DEBUG if optional and not secure else logging.WARNING
+            level = logging.DEBUG if optional else logging.WARNING
             log.log(level, "%s: download of %s from %s failed: %s", cell.fqcn, ref_id, from_fqcn, error)
         return error, path
 
@@ -154,12 +152,12 @@ download_file = FileDownloader.download_file
 
 
 def _pull(
-    cell: Cell, owner: str, rid: str, folder: Path, timeout: float, signal: Signal | None
+    cell: Cell, owner: str, rid: str, folder: Path, timeout: float, secure: bool, signal: Signal | None
 ) -> tuple[str | None, str | None]:
     if signal is not None and signal.triggered:
         return "the download was aborted before it began", None
     try:
-        handle = cell.pull(rid, owner, folder, name=rid, on_exists="replace", timeout=timeout)
+        handle = cell.pull(rid, owner, folder, name=rid, on_exists="replace", timeout=timeout, secure=secure)
         return None, str(_result_of(handle, signal))
     except (TransferError, BlobError, FqcnError, ClosedError) as error:
         aborted = signal is not None and signal.triggered

@@ -10,5 +10,7 @@ RAW: Final = 2
 """Bytes of a file."""
 REFERENCE: Final = 3
 """Where the value is to be had, see `zmqfl.cell.references`."""
+RECORDS: Final = 4
+"""Part of a stream of records, see `zmqfl.cell.records`."""
 SEALED: Final = 16
 """Sealed for its targets, see `zmqfl.wire.seal`."""

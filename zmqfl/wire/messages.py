@@ -100,7 +100,7 @@ class Feature(IntFlag):
 
     NONE = 0
     RELAY_CACHE = 1
-    """Of a parent: it keeps chunks of pulls that pass it, and gives them to a child that asks it instead of the owner."""
+    """Of a parent: it keeps chunks of pulls that pass it, for children that ask it instead of the owner."""
 
 
 class Lane(IntEnum):
