@@ -165,6 +165,7 @@ def _checked_size(given: object) -> int:
 
 
 def engine_of(fl_ctx: FLContext) -> StreamableEngine:
+    """The engine of a context. Raises `ArgumentError` for what is none, `RuntimeError` where it does not stream."""
     if not isinstance(fl_ctx, FLContext):
         raise ArgumentError(f"fl_ctx must be an FLContext, not {type(fl_ctx).__name__}")
     engine = fl_ctx.get_engine()
