@@ -107,7 +107,9 @@ def test_several_threads_write_at_once(tmp_path: Path) -> None:
     assert repr(sink) == f"<FileSink {tmp_path}/x, 1048576 of 1048576 bytes>"
     sink.close()
     again = FileSink(tmp_path, "x", len(content))
-    assert len(again.resume("f1", 1024)) == 1024
+    seen: dict[int, bytes] = {}
+    assert len(again.resume("f1", 1024, seen.__setitem__)) == 1024
+    assert b"".join(bytes(seen[index]) for index in range(1024)) == content
     assert again.commit().read_bytes() == content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from zmqfl.cell.asking import Outgoing
 from zmqfl.cell.message import SEAL
 from zmqfl.cell.sealed_asking import RequestSeal, SealedAsking, Terms
 from zmqfl.cell.sealed_calls import SealedCalls
+from zmqfl.cell.sealing import Session
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode, ClosedError, RequestFailed
 from zmqfl.protocol.commands import Command, Outcome
@@ -43,13 +45,13 @@ class Caller:
         sealed = self.seals.seal("request", "test", "take", 1, {}, (b"x",), targets)
         return Outgoing("test", "take", {}, SEALED, sealed.parcel.bodies, sealed=sealed)
 
-    def send(self, *targets: str, deadline: float | None = None) -> None:
+    def send(self, *targets: str, deadline: float | None = None, former: Session | None = None) -> None:
         def post(id: int, seal: RequestSeal, headers: dict[str, Any], left: float | None, now: float) -> list[Command]:
             self.posted.append((id, seal, headers, left))
             return []
 
         self.asking.send(
-            self.out(*targets), targets, self.asking.terms(9.0, deadline),
+            self.out(*targets), targets, replace(self.asking.terms(9.0, deadline), former=former),
             lambda names, error: self.failed.append((list(names), error)), self.errors.append, post,
         )  # fmt: skip
 
@@ -102,9 +104,25 @@ def test_who_has_forgotten_is_asked_a_second_time_and_not_a_third(caller: Caller
     caller.send("server")
     seal = caller.posted[0][1]
     forgotten = Outcome(CellReturnCode.INVALID_SESSION, "unknown", headers={"why": "seal_session"})
-    assert caller.open(seal, forgotten) == ([Terms(9.0, None, is_second=True)], [])
-    again, told = caller.open(RequestSeal(Terms(9.0, None, is_second=True), seal.replies), forgotten)
+    former = seal.replies["server"].session
+    assert caller.open(seal, forgotten) == ([Terms(9.0, None, former)], [])
+    again, told = caller.open(RequestSeal(Terms(9.0, None, former), seal.replies), forgotten)
     assert (again, told) == ([], [(Outcome(CellReturnCode.INVALID_SESSION, "unknown"), False)])
+
+
+def test_who_is_said_to_have_forgotten_must_prove_it(caller: Caller) -> None:
+    caller.send("server")
+    former = caller.posted[0][1].replies["server"].session
+    caller.sealing.drop(former)
+    caller.send("server", former=former)  # it knows it: whoever said otherwise has lied
+    assert len(caller.posted) == 1
+    assert caller.failed[0][1].code is CellReturnCode.COMM_ERROR
+    assert "outcome unknown: somebody on the way says that server has forgotten" in caller.failed[0][1].reason
+    caller.wire.start("server", 21)
+    caller.send("server", former=former)
+    caller.send("server", former=former)  # the same proof is good for all that was sent by that session
+    assert [len(caller.posted), len(caller.failed)] == [3, 1]
+    assert caller.wire.topics().count("hello") == 4
 
 
 def test_a_long_reply_is_opened_by_a_worker(caller: Caller) -> None:

@@ -12,7 +12,6 @@ from zmqfl.blobs.source import BufferSource
 from zmqfl.cell.callbacks import callback
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.message import MessageHeaderKey
-from zmqfl.cell.offered_files import OfferedFile
 from zmqfl.cell.offering import Offering, Transaction
 from zmqfl.cell.sealed_offers import SealedOffers, SealedTwin, most_proved
 from zmqfl.config import CellConfig
@@ -104,7 +103,7 @@ def test_only_for_whom_it_is() -> None:
             owner.open(wanted, receiver)
     with pytest.raises(InvalidRequest, match="no such reference"):
         owner.prove(twin, receiver="site-2")
-    assert owner.node.transfers.source._references[twin].receivers == {"site-1"}
+    assert owner.node.transfers.source._references[twin].receivers == frozenset({"site-1"})
 
 
 def test_nothing_in_clear() -> None:
@@ -172,10 +171,11 @@ def test_it_is_activity_of_the_file() -> None:
 def test_it_ends_with_its_transaction() -> None:
     owner = Owner()
     transaction, rid = owner.offer()
-    file = cast(OfferedFile, owner.offering._by_rid[rid])
+    file = owner.offering._by_rid[rid]
     twin = owner.open(rid)["t"]
     transaction.end()
-    assert owner.offering._by_rid == owner.node.transfers.source._references == {}
+    assert not owner.offering._by_rid
+    assert not owner.node.transfers.source._references
     with pytest.raises(RequestFailed):
         owner.offers.prove(asked({"t": twin, "i": 0, "d": PROOFS}, "site-1"))
     _, rid = owner.offer()

@@ -1,4 +1,4 @@
-"""Sealed pulls through relays that nobody trusts: they read nothing, and what they change, repeat or forge is refused."""
+"""Sealed pulls through relays that nobody trusts: they read nothing; what they change, repeat or forge is refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -199,13 +200,13 @@ def test_pull_N09_sizes(tree: Tree, size: int) -> None:
 
 def test_pull_N09_objects(keeping: Tree) -> None:
     tree, site = keeping, keeping.site()
-    value = {"weights": np.arange(100_000, dtype="f4"), "text": SECRET, "few": np.ones(3)}
+    value: dict[str, Any] = {"weights": np.arange(100_000, dtype="f4"), "text": SECRET, "few": np.ones(3)}
     offer = tree.server.offer_object(value, name="named-4711", chunk_size=65536)
     got = site.pull_object(offer.rid, "server", secure=True, timeout=LONG).result(LONG)
     assert np.array_equal(got["weights"], value["weights"])
     assert got["text"] == SECRET
     got["weights"][0] = 5  # they are the receiver's own
-    for text in (SECRET, offer.rid.encode(), b"4711", bytes(memoryview(np.arange(1000, 1010, dtype="f4")))):
+    for text in (SECRET, offer.rid.encode(), b"4711", np.arange(1000, 1010, dtype="f4").tobytes()):
         assert not tree.holds(text)
 
 
@@ -227,7 +228,8 @@ def test_pull_N09_a_downloaded_file(tree: Tree) -> None:
 
 
 def test_pull_N09_a_long_sealed_request(tree: Tree) -> None:
-    site, value = tree.site(), {"weights": np.frombuffer(SECRET * (2 << 20), "u1"), "text": SECRET * 10}
+    site = tree.site()
+    value: dict[str, Any] = {"weights": np.frombuffer(SECRET * (2 << 20), "u1"), "text": SECRET * 10}
     tree.server.register_request_cb("test", "echo", lambda message: message.payload)
     reply = site.request("server", "test", "echo", value, 2 * LONG, secure=True).result(4 * LONG)
     assert reply.payload["weights"].nbytes == 64 << 20
@@ -343,7 +345,7 @@ def test_pull_N09_chunks_in_the_cache_of_a_relay_are_changed(keeping: Tree) -> N
     assert path.read_bytes() == SECRET * 1000
 
 
-# ------------------------------------------------------------------------------------------- what another receiver forges
+# ----------------------------------------------------------------------------------------- what another receiver forges
 
 
 def forge(tree: Tree, offer: Offer, index: int = 2) -> Callable[[Packet, Any], Packet]:
@@ -389,7 +391,7 @@ def test_pull_N09_a_forged_chunk_that_a_resume_finds(tree: Tree) -> None:
     tree.spy.touch = touch  # only the forged one comes
     broken_off(tree, site, offer, 1)
     tree.spy.touch = lambda packet, message: packet
-    with pytest.raises(TransferError, match="chunk 2 of .* is not what the owner has"):
+    with pytest.raises(TransferError, match=r"chunk 2 of .* is not what the owner has"):
         tree.pull(site, offer, resume=True).result(LONG)
     assert is_empty(tree.inbox())
     assert tree.pull(site, offer).result(LONG).read_bytes() == SECRET * 1000
@@ -402,11 +404,11 @@ def test_pull_N09_many_proofs(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> No
     proofs = [message for _, message in tree.spy.of(Request, CHANNEL) if message.topic == "prove"]
     assert len(proofs) == 3
     tree.spy.touch = forge(tree, offer, 4)
-    with pytest.raises(TransferError, match="chunk 4 of .* is not what the owner has"):
+    with pytest.raises(TransferError, match=r"chunk 4 of .* is not what the owner has"):
         tree.pull(site, offer, on_exists="replace").result(LONG)
 
 
-# ------------------------------------------------------------------------------------------------ what a relay repeats
+# ------------------------------------------------------------------------------------------------- what a relay repeats
 
 
 def test_pull_N09_old_replies_after_a_restart(tree: Tree) -> None:
@@ -420,7 +422,7 @@ def test_pull_N09_old_replies_after_a_restart(tree: Tree) -> None:
         if is_chunk(message) and not replayed.is_set():
             replayed.set()
             for each in old:
-                tree.relay._reactor.submit(lambda now, each=each: tree.spy._forward(each, each.targets, now))
+                tree.relay._reactor.submit(partial(tree.spy._forward, each, each.targets))
         return packet
 
     offer = tree.offer(os.urandom(8 * CHUNK))
@@ -453,7 +455,7 @@ def test_pull_N09_an_old_answer_is_no_answer_to_the_same_question(tree: Tree, to
     assert ids
 
 
-# -------------------------------------------------------------------------------------------------------------- resume
+# --------------------------------------------------------------------------------------------------------------- resume
 
 
 def broken_off(tree: Tree, site: Cell, offer: Offer, after: int) -> None:
@@ -498,7 +500,7 @@ def test_pull_N09_a_plain_pull_goes_on_with_a_sealed_one_and_the_other_way(tree:
     assert handle.fetched == 32_000 - 3 * CHUNK
 
 
-# ------------------------------------------------------------------------------------------------------ who is not meant
+# ----------------------------------------------------------------------------------------------------- who is not meant
 
 
 def test_pull_N09_only_for_those_it_was_offered_to(tree: Tree) -> None:
@@ -586,7 +588,7 @@ def test_pull_N09_filters_refuse(tree: Tree) -> None:
         tree.pull(tree.site(), tree.offer()).result(LONG)
 
 
-# ------------------------------------------------------------------------------------------- cards, restarts, and ends
+# -------------------------------------------------------------------------------------------- cards, restarts, and ends
 
 
 def test_pull_N09_without_cards(tree: Tree) -> None:
@@ -605,7 +607,7 @@ def test_pull_N09_without_cards(tree: Tree) -> None:
 def test_pull_N09_an_expired_card(tree: Tree) -> None:
     keys = tree.federation.keys_of(NAMES[0], "relay")
     site = tree.site(keys=replace(keys, sealing=sealing_keys(NAMES[0], z85.decode(keys.public), not_after=1)))
-    with pytest.raises(TransferError, match="needs a valid card: .* has expired") as caught:
+    with pytest.raises(TransferError, match=r"needs a valid card: .* has expired") as caught:
         tree.pull(site, tree.offer()).result(LONG)
     assert caught.value.code is CellReturnCode.COMM_ERROR
 
@@ -699,6 +701,24 @@ def test_pull_N09_nobody_there(tree: Tree) -> None:
     assert caught.value.code in (CellReturnCode.TARGET_UNREACHABLE, CellReturnCode.COMM_ERROR)
 
 
+@pytest.mark.parametrize(
+    "answer", [None, 3, {}, {"t": "R" * 33, "k": bytes(32), "n": 1 << 60, "c": 1, "f": "f", "name": "x"}]
+)
+def test_pull_N09_an_owner_that_answers_what_cannot_be(tree: Tree, answer: Any) -> None:
+    tree.server.register_request_cb(CHANNEL, "open", lambda message: Message(payload=answer))
+    site, offer = tree.site(), tree.offer()
+    with pytest.raises(TransferError, match="server: comm_error: its answer cannot be"):
+        tree.pull(site, offer).result(LONG)
+
+
+def test_pull_N09_an_owner_that_confirms_nothing(tree: Tree) -> None:
+    tree.server.register_request_cb(CHANNEL, "prove", lambda message: {"bad": "no"})
+    site, offer = tree.site(), tree.offer()
+    with pytest.raises(TransferError, match="server: comm_error: its answer cannot be"):
+        tree.pull(site, offer).result(LONG)
+    assert is_empty(tree.inbox())
+
+
 def test_pull_N09_chunks_that_are_too_long_to_be_sealed(tree: Tree) -> None:
     site, offer = tree.site(), tree.offer(chunk_size=64 << 20)
     with pytest.raises(TransferError, match="too long to be sealed") as caught:
@@ -717,7 +737,7 @@ def test_pull_N09_sinks_that_refuse(tree: Tree) -> None:
         site.pull(offer.rid, "server", tree.folder / "missing", secure=True)
 
 
-# -------------------------------------------------------------------------------------------------------------- giving up
+# ------------------------------------------------------------------------------------------------------------ giving up
 
 
 @pytest.mark.parametrize("topic", ["open", "get", "prove"])
@@ -726,10 +746,10 @@ def test_pull_N09_is_given_up(tree: Tree, topic: str, verb: str) -> None:
     came = threading.Event()
 
     def touch(packet: Packet, message: Any) -> Packet | None:
-        if isinstance(message, Request) and message.channel in (CHANNEL, PULL) and message.topic == topic:
-            if message.channel == CHANNEL or topic == "get":
-                came.set()
-                return None
+        channel = PULL if topic == "get" else CHANNEL
+        if isinstance(message, Request) and (message.channel, message.topic) == (channel, topic):
+            came.set()
+            return None
         return packet
 
     tree.spy.touch = touch

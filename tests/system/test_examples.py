@@ -25,6 +25,10 @@ EXPECTED = {
         "site-2: EXECUTION_EXCEPTION, and nothing was kept",
         "server: ERROR, False",
     ],
+    "secure_push.py": [
+        "secure=False: both sites have it; could the relay read it? yes",
+        "secure=True: both sites have it; could the relay read it? no",
+    ],
     "pull_file.py": [
         "site-1: 3000000 bytes",
         "site-2: 3000000 bytes",

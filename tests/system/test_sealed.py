@@ -294,6 +294,23 @@ def test_cell_N09_a_restarted_callee_is_asked_once_more_by_itself(tree: Tree) ->
     assert len(tree.seen) == 2
 
 
+def test_cell_N09_who_lies_about_a_session_has_nothing_executed_twice(tree: Tree) -> None:
+    def touch(packet: Packet, message: Any) -> Packet | None:
+        if not isinstance(message, Reply) or not is_of(message):
+            return packet
+        lie = changed(packet, message, code="invalid_session", codec=0, lengths=[], headers={"why": "seal_session"})
+        return replace(lie, bodies=())
+
+    tree.ask()
+    tree.spy.touch = touch
+    reply = tree.ask()
+    assert reply.return_code is CellReturnCode.COMM_ERROR
+    assert "outcome unknown" in reply.error
+    tree.spy.touch = lambda packet, message: packet
+    tree.wait_passed()
+    assert len(tree.seen) == 2
+
+
 def test_a_fire_with_a_forgotten_session_is_lost_and_the_next_one_is_not(tree: Tree) -> None:
     serve(tree.site, tree.seen)
 

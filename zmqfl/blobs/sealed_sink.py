@@ -54,7 +54,7 @@ class SealedSink(Generic[Result_co]):
     def write(self, offset: int, data: Buffer) -> None:
         """Open the sealed chunk at `offset`, and write it. Raises `DigestError` for one that does not open."""
         index, rest = divmod(offset, self._seal.sealed_chunk)
-        if rest or index >= self._seal.count:
+        if rest or not 0 <= index < self._seal.count:
             raise ArgumentError(f"there is no sealed chunk at {offset}")
         opened = self._seal.open(index, data)
         self._plain.write(index * self._seal.chunk, opened)

@@ -41,7 +41,7 @@ class SealedSource:
             self._read(0, 0)
             return b""
         index, rest = divmod(offset, self._seal.sealed_chunk)
-        if rest or index >= self._seal.count or length != self._seal.length(index) + TAG:
+        if rest or not 0 <= index < self._seal.count or length != self._seal.length(index) + TAG:
             raise ArgumentError(f"{length} bytes at {offset} are no sealed chunk")
         data = self._chunk(index)
         with self._lock:

@@ -144,8 +144,9 @@ class Handle(Generic[T]):
         """Give the work up; returns whether it is cancelled now, False when it ended before."""
         if not self.done():
             self._check_process()
+            on_cancel = self._on_cancel
             if self._end(_State.CANCELLED):
-                self._on_cancel()
+                on_cancel()
         return self.cancelled()
 
     def cancelled(self) -> bool:
@@ -189,6 +190,9 @@ class Handle(Generic[T]):
                 return False
             self._value, self._error = value, error
             self._state = state
+            self._on_cancel = (
+                _nothing  # it mostly refers to this handle: a cycle would keep the value, which may be big
+            )
             callbacks, self._callbacks = self._callbacks, []
         for fn in callbacks:
             self._call(fn)
@@ -363,3 +367,7 @@ def _call_soon(loop: asyncio.AbstractEventLoop, fn: Callable[..., object], *args
     except RuntimeError:
         if not loop.is_closed():  # else nobody waits there any more
             raise
+
+
+def _nothing() -> None:
+    """Gives up work that has ended."""

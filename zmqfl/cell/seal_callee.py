@@ -9,8 +9,8 @@
     wrap whose counter was taken, or is too old       AuthenticationError: it may be a replay
     wrap that does not open                           AuthenticationError
 
-InvalidSession is not sealed, so anybody on the way can say it. The caller makes a new session then, and asks in its HELLO,
-which is sealed, whether this cell knows the old one: only if it does not, the message goes out again.
+InvalidSession is not sealed, so anybody on the way can say it. The caller makes a new session then, and asks in its
+HELLO, which is sealed, whether this cell knows the old one: only if it does not, the message goes out again.
 
 A caller's start has a few sessions at once: of two kinds, and older ones whose messages are on their way. Of all
 callers the one unheard for longest goes.

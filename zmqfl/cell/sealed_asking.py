@@ -1,9 +1,13 @@
 """Sealed requests and fires at their caller: first a session with each target, and another where one was forgotten.
 
-verb      sessions     none to be had                           this target fails
-                       all answered                             addressed and sent, on the reactor
-outcome   forgotten    nothing was executed                     a new session, and sent again; not a third time
-          otherwise    opened: here if short, else on a worker  the reply, or what was wrong with it
+    verb      sessions     none to be had                           this target fails
+                           all answered                             addressed and sent, on the reactor
+    outcome   forgotten    anybody on the way can say so            a new session, by which the target is asked
+              forgotten    the target proves it                     sent again; not a third time
+              forgotten    the target knows it                      comm_error: outcome unknown
+              otherwise    opened: here if short, else on a worker  the reply, or what was wrong with it
+
+A request is addressed on the reactor, for its wraps are bound to its number.
 """
 
 from __future__ import annotations
@@ -14,26 +18,29 @@ from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell.pushing import Submit
 from zmqfl.config import KIB, CellConfig
-from zmqfl.errors import ClosedError, RequestFailed
+from zmqfl.errors import CellReturnCode, ClosedError, RequestFailed
 from zmqfl.protocol.commands import Command, Outcome
 from zmqfl.protocol.node import Node
 
 if TYPE_CHECKING:
     from zmqfl.cell.asking import Outgoing
     from zmqfl.cell.sealed_calls import ReplySeal, SealedCalls
-    from zmqfl.cell.sealing import Failed, Found
+    from zmqfl.cell.sealing import Failed, Found, Session
 
 SHORT_REPLY = 64 * KIB
 """Bytes of a reply that is opened on the reactor: about 0.1 ms."""
 
+_DOUBT = "outcome unknown: somebody on the way says that {0} has forgotten the session, and {0} knows it"
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long a sealed request may take. `until`: when all must have ended; `is_second`: a session was forgotten."""
+    """How long a sealed request may take. `until`: when all must have ended."""
 
     timeout: float
     until: float | None
-    is_second: bool = False
+    former: Session | None = None
+    """The session that was forgotten; the target must prove it before the request goes out again."""
 
 
 @dataclass(slots=True)
@@ -80,6 +87,10 @@ class SealedAsking:
         def then(found: Found, missing: Failed) -> None:
             for name, error in missing.items():
                 failed([name], error)
+            if terms.former is not None:
+                for name in [name for name, session in found.items() if not session.replaces(terms.former)]:
+                    del found[name]
+                    failed([name], RequestFailed(_DOUBT.format(name), code=CellReturnCode.COMM_ERROR))
             if not found:
                 return
 
@@ -96,7 +107,7 @@ class SealedAsking:
 
         try:
             wait = terms.timeout if left is None else min(terms.timeout, left)
-            self.seals.sealing.sessions(targets, self._is_long(out), wait, then)
+            self.seals.sealing.sessions(targets, self._is_long(out), wait, then, former=terms.former)
         except RequestFailed as error:
             failed(targets, error)
 
@@ -142,8 +153,8 @@ class SealedAsking:
     ) -> None:
         """Have `then(outcome, whether it is proved)` called, or `again` where nothing was executed."""
         reply, terms = seal.replies[target], seal.terms
-        if self.seals.is_forgotten(reply, outcome) and not terms.is_second:
-            again(Terms(terms.timeout, terms.until, is_second=True))
+        if self.seals.is_forgotten(reply, outcome) and terms.former is None:
+            again(Terms(terms.timeout, terms.until, reply.session))
         elif sum(map(len, outcome.bodies)) > SHORT_REPLY:
             self.seals.sealing.run(lambda: then(*self.seals.open_outcome(reply, out.channel, out.topic, outcome)))
         else:

@@ -106,7 +106,7 @@ class SealedCalls:
         return Outcome(code, error, codec, headers, bodies), True
 
     def is_forgotten(self, reply: ReplySeal, outcome: Outcome) -> bool:
-        """Whether the target did not know the session, and so has executed nothing: ask again with a new one."""
+        """Whether the target is said not to know the session. It is not used any more then."""
         if outcome.code is not CellReturnCode.INVALID_SESSION or outcome.headers.get(WHY) != SEAL_SESSION:
             return False
         self.sealing.drop(reply.session)

@@ -66,6 +66,14 @@ class Session:
     card: Card
     until: float
     counter: int = 0
+    old: int = 0
+    """The session that it is to take the place of, if the target was said to have forgotten that one."""
+    was_forgotten: bool = False
+    """Whether the target itself says so."""
+
+    def replaces(self, former: Session) -> bool:
+        """Whether the target has proved that it does not know `former`: what was sent by it was not executed."""
+        return self.old == former.id and self.was_forgotten
 
 
 @dataclass(eq=False, slots=True)
@@ -87,6 +95,7 @@ class _Attempt:
     timeout: float
     fresh: bool = False
     """Whether the card was asked for just now."""
+    old: int = 0
     instance: int = 0
     card: Card | None = None
     handshake: Handshake | None = None
@@ -124,10 +133,19 @@ class Sealing:
 
     # -- the caller's side, any thread ---------------------------------------------------------------------------------
 
-    def sessions(self, targets: Iterable[str], is_long: bool, timeout: float, then: Then, is_new: bool = False) -> None:
+    def sessions(
+        self,
+        targets: Iterable[str],
+        is_long: bool,
+        timeout: float,
+        then: Then,
+        is_new: bool = False,
+        former: Session | None = None,
+    ) -> None:
         """Have `then` told the sessions with these cells: at once where all are there, else later, by a worker.
 
         `timeout`: seconds without an answer of a target. `is_new`: make new ones, which the targets know for sure.
+        `former`: one that its target is said to have forgotten; it is asked whether that is so, see `Session.replaces`.
         Raises `ClosedError`, and `RequestFailed` when our own card is of no use.
         """
         self._trust.check_own()
@@ -139,13 +157,14 @@ class Sealing:
                 raise ClosedError(f"cell {self._node.fqcn} is closed")
             for name in dict.fromkeys(targets):
                 way = (name, is_long)
-                if not is_new and (session := self._usable(way, now)) is not None:
+                session = None if is_new else self._usable(way, now)
+                if session is not None and (former is None or session.replaces(former)):
                     gathering.found[name] = session
                     continue
                 gathering.missing.add(name)
                 if way not in self._waiting:
                     self._waiting[way] = []
-                    begin.append(_Attempt(way, timeout))
+                    begin.append(_Attempt(way, timeout, old=0 if former is None else former.id))
                 self._waiting[way].append(gathering)
             is_ready = not gathering.missing
         if is_ready:
@@ -264,7 +283,7 @@ class Sealing:
         if outcome.headers.get(WHY) == SEAL_SESSION and not attempt.fresh:  # it has restarted since we have its card
             with self._lock:
                 self._cards.pop(attempt.target, None)
-            self._begin(_Attempt(attempt.way, attempt.timeout, fresh=True))
+            self._begin(_Attempt(attempt.way, attempt.timeout, fresh=True, old=attempt.old))
         elif outcome.code is not OK:
             why = f"no sealed session with {attempt.target}: {outcome.error or outcome.code}"
             self._end(attempt, RequestFailed(why, code=outcome.code))
@@ -309,7 +328,7 @@ class Sealing:
             prologue=prologue(self._node.fqcn, self._node.instance, attempt.target, attempt.instance),
             ephemeral=os.urandom(KEY),
         )
-        message = attempt.handshake.write(msgpack.packb(number))
+        message = attempt.handshake.write(msgpack.packb([number, attempt.old]))
         self._ask(attempt, HELLO, {"card": keys.signed, "to": attempt.instance, "m": message})
 
     def _take_answer(self, attempt: _Attempt, headers: Mapping[str, Any]) -> None:
@@ -318,10 +337,12 @@ class Sealing:
         answer = headers.get("m")
         if not isinstance(answer, bytes):
             raise DecodeError("it sent no handshake")
-        attempt.handshake.read(answer)
+        is_known = attempt.handshake.read(answer) != msgpack.packb(False)
         cipher, id = Cipher(attempt.handshake.split()[0]), session_id(attempt.handshake)
         until = self._clock() + LIFE
-        self._end(attempt, Session(attempt.target, attempt.instance, id, cipher, attempt.card, until))
+        session = Session(attempt.target, attempt.instance, id, cipher, attempt.card, until)
+        session.old, session.was_forgotten = attempt.old, not is_known
+        self._end(attempt, session)
 
     def _end(self, attempt: _Attempt, result: Session | RequestFailed) -> None:
         """It is there, or it has failed: tell who waits. Whoever still has time does not fail by another's time-out."""
@@ -341,7 +362,7 @@ class Sealing:
                     _note(each, attempt.target, result)
                     ready += [] if each.missing else [each]
         if again:
-            self._begin(_Attempt(attempt.way, max(each.until for each in again) - now))
+            self._begin(_Attempt(attempt.way, max(each.until for each in again) - now, old=attempt.old))
         for each in ready:
             each.then(each.found, each.failed)
 

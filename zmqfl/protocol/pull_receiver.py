@@ -344,7 +344,8 @@ class PullReceiver:
     def _end(self) -> list[Command]:
         self.state = PullState.ENDED
         failure = self._failure or Outcome(CellReturnCode.OK)
-        return [PullEnded(self.id, failure.code, failure.error, self._value, str(failure.headers.get("why", "")))]
+        value, self._value = self._value, None  # it may be big, and this machine and its asks refer to each other
+        return [PullEnded(self.id, failure.code, failure.error, value, str(failure.headers.get("why", "")))]
 
     def __repr__(self) -> str:
         return f"<PullReceiver {self.id} of {self.owner} {self.state}, {self.done} of {self.size} bytes>"

@@ -148,6 +148,7 @@ class RelayCache:
 
     def _take(self, read: Read, now: float) -> list[Command]:
         """The turn of a request."""
+        self._serving.reading.pop(read.call, None)  # no worker does: it waits here until its lane has room
         file, index = self._by_name[read.rid], read.index
         assert index is not None
         if (chunk := self.store.find(file.key, index)) is not None:
