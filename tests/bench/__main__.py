@@ -12,10 +12,19 @@ import sys
 from dataclasses import asdict
 from functools import partial
 
-from tests.bench import idle, lanes, requests, transfers, up
+from tests.bench import codecs, idle, lanes, objects, requests, sealed, transfers, up
 from tests.bench.report import text_of, write
 
-BENCHMARKS = {"requests": requests.run, "lanes": lanes.run, "transfers": transfers.run, "idle": idle.run, "up": up.run}
+BENCHMARKS = {
+    "requests": requests.run,
+    "lanes": lanes.run,
+    "transfers": transfers.run,
+    "objects": objects.run,
+    "codecs": codecs.run,
+    "sealed": sealed.run,
+    "idle": idle.run,
+    "up": up.run,
+}
 
 
 def main() -> int:

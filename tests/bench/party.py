@@ -70,14 +70,14 @@ class Party:
 
     def push(self, file: Path, window: int) -> float:
         """Seconds until every sink has it."""
-        with self._bounded():
+        with self.bounded():
             start = perf_counter()
             self.source.ask(["push", str(file), list(self.folders), window])
             return perf_counter() - start
 
     def pull(self, file: Path) -> float:
         """Seconds until every sink has it; all begin together."""
-        with self._bounded():
+        with self.bounded():
             start = perf_counter()
             offer = self.source.ask(["offer", str(file), list(self.folders)])
             for sink in self.sinks:
@@ -115,7 +115,7 @@ class Party:
         return stack.enter_context(closing(process))
 
     @contextmanager
-    def _bounded(self) -> Iterator[None]:
+    def bounded(self) -> Iterator[None]:
         """Kill what hangs: then `hear` says so."""
         timer = threading.Timer(PATIENCE, self._kill)
         timer.start()

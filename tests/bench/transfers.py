@@ -106,12 +106,12 @@ def run(quick: bool, size: int | None = None) -> Result:
     contests = {(verb, sinks): Contest(verb, sinks) for verb in ("push", "pull") for sinks in (1, MANY)}
     linked = {verb: Contest(verb, 1, LINK) for verb in ("push", "pull")}
     with _workplace(max((MANY + 1) * size, 2 * across) + WARM) as folder:
-        file, warm = _file(folder / "file", size), _file(folder / "warm", WARM)
+        file, warm = make_file(folder / "file", size), make_file(folder / "warm", WARM)
         for name in ("server", *sink_names(MANY)):
             keys.generate(name, folder / KEYS)
         for (verb, sinks), contest in contests.items():
             contest.play(folder / f"{verb}-{sinks}", file, warm, count)
-        file, warm = _file(folder / "file", across), _file(folder / "warm", 1)
+        file, warm = make_file(folder / "file", across), make_file(folder / "warm", 1)
         for verb, contest in linked.items():
             contest.play(folder / f"{verb}-link", file, warm, 1)
         skipped = _skipped(folder)
@@ -212,7 +212,7 @@ def _skipped(folder: Path) -> list[str]:
     return [f"{peer.name}: {why}" for peer in peers if (why := missing(peer.environment, peer.needs))]
 
 
-def _file(path: Path, size: int) -> Path:
+def make_file(path: Path, size: int) -> Path:
     """A file of `size` MiB that nothing can compress."""
     with path.open("wb") as file:
         for _ in range(size):
@@ -223,6 +223,11 @@ def _file(path: Path, size: int) -> Path:
 @contextmanager
 def _workplace(size: int) -> Iterator[Path]:
     """A folder with room for `size` MiB: in memory if it can be."""
-    in_memory = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > size * MIB
-    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if in_memory else None) as folder:
+    with tempfile.TemporaryDirectory(dir=in_memory(size)) as folder:
         yield Path(folder)
+
+
+def in_memory(size: int) -> Path | None:
+    """Where files of `size` MiB fit into memory; None: nowhere."""
+    has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > size * MIB
+    return SHARED_MEMORY if has_room else None

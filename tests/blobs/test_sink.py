@@ -108,8 +108,8 @@ def test_several_threads_write_at_once(tmp_path: Path) -> None:
     sink.close()
     again = FileSink(tmp_path, "x", len(content))
     seen: dict[int, bytes] = {}
-    assert len(again.resume("f1", 1024, seen.__setitem__)) == 1024
-    assert b"".join(bytes(seen[index]) for index in range(1024)) == content
+    assert len(again.resume("f1", 1024, lambda index, data: seen.update({index: bytes(data)}))) == 1024
+    assert b"".join(seen[index] for index in range(1024)) == content
     assert again.commit().read_bytes() == content
 
 

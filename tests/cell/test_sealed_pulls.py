@@ -16,6 +16,7 @@ import zmq
 from zmq.utils import z85
 
 from tests.cell.sealed import CardedFederation, sealing_keys
+from tests.streaming.downloads import Numbers, Taker
 from tests.system.federation import LONG, QUICK, until
 from tests.system.spy import Spy, changed
 from zmqfl import Cell, CellReturnCode, Message
@@ -27,7 +28,10 @@ from zmqfl.cell.sealed_offers import CHANNEL, SealedTwin
 from zmqfl.cell.transfer_verbs import Offer
 from zmqfl.errors import ArgumentError, AuthenticationError, ClosedError, SinkError, SourceChangedError, TransferError
 from zmqfl.protocol.pull_source import CHANNEL as PULL
+from zmqfl.streaming.array_downloader import add_arrays, download_arrays
+from zmqfl.streaming.downloading import download_object
 from zmqfl.streaming.file_downloader import FileDownloader
+from zmqfl.streaming.object_downloader import ObjectDownloader
 from zmqfl.wire.messages import Packet, Reply, Request
 
 SECRET = b"only for the eyes of site-1.... "
@@ -225,6 +229,20 @@ def test_pull_N09_a_downloaded_file(tree: Tree) -> None:
     FileDownloader.delete_transaction(transaction)
     error, location = FileDownloader.download_file("server", rid, LONG, site, str(tree.inbox()), secure=True)
     assert "no such reference" in str(error)
+
+
+def test_pull_N09_downloaded_objects_and_arrays(tree: Tree) -> None:
+    site, taker = tree.site(), Taker()
+    downloader = ObjectDownloader(tree.server, 1000, 1, receiver_ids=[NAMES[0]])
+    arrays = {"weights": np.frombuffer(SECRET * 1000, "u1")}
+    numbers, rid = downloader.add_object(Numbers(3)), add_arrays(downloader, arrays)
+    download_object("server", numbers, LONG, site, taker, secure=True)
+    assert taker.ends == ["completed"]
+    error, got = download_arrays("server", rid, LONG, site, secure=True)
+    assert error is None
+    assert np.array_equal(got["weights"], arrays["weights"])
+    for text in (SECRET, rid.encode(), numbers.encode(), bytes([2]) * 10):
+        assert not tree.holds(text)
 
 
 def test_pull_N09_a_long_sealed_request(tree: Tree) -> None:
