@@ -17,11 +17,13 @@ from tests.system.federation import LONG, QUICK, ROOT, Federation, Gate, until
 from zmqfl import Cell, Message
 from zmqfl.cell.asking import Outgoing
 from zmqfl.cell.filters import looks_at_headers
-from zmqfl.cell.references import PASSED_THROUGH, LargeObjectRef, encode_ref
+from zmqfl.cell.message import MessageHeaderKey
+from zmqfl.cell.references import Encoded, Held
 from zmqfl.config import MIB
 from zmqfl.errors import CellReturnCode, ClosedError, RequestFailed
 from zmqfl.wire import payload
 from zmqfl.wire.codecs import REFERENCE
+from zmqfl.wire.references import LargeObjectRef, Place, Table
 
 COMM_ERROR = CellReturnCode.COMM_ERROR
 
@@ -59,7 +61,7 @@ def send_forged(
     def prepare(*arguments: Any, **options: Any) -> Any:
         out = real(*arguments, **options)
         assert isinstance(out, Outgoing)
-        return replace(out, codec=REFERENCE, bodies=body, headers=headers or {})
+        return replace(out, content=Encoded(REFERENCE, body), headers=headers or {})
 
     asking.prepare = prepare  # type: ignore[method-assign]
     try:
@@ -80,7 +82,7 @@ def test_a_model_there_and_back_through_a_relay(federation: Federation, threshol
         target.register_request_cb("test", "echo", echo)
         reply = server.request(target.fqcn, "test", "echo", model, LONG).result(LONG)
         check_same(reply.payload, model)
-        assert PASSED_THROUGH not in reply.headers
+        assert MessageHeaderKey.PASS_THROUGH not in reply.headers
     check_same(site.request("site-2", "test", "echo", model, LONG).result(LONG).payload, model)
     check_nothing_is_held(server, relay, site, other)
 
@@ -214,15 +216,15 @@ def test_an_owner_that_is_killed_is_named_to_who_waits_for_its_payload(
     failures: list[Any] = []
     fetch = server._references.fetch
 
-    def kill_first(ref: LargeObjectRef, done: Callable[[Any, Any], object]) -> Any:
+    def kill_first(bodies: Any, table: Table, done: Callable[[Any, Any], None], within: float | None = None) -> Any:
         if reply_is_due.is_set():
             owner.kill()
 
-        def ended(value: Any, error: Any) -> None:
+        def ended(frames: Any, error: Any) -> None:
             failures.append(error)
-            done(value, error)
+            done(frames, error)
 
-        return fetch(ref, ended)
+        return fetch(bodies, table, ended, within)
 
     reply_is_due = threading.Event()
     monkeypatch.setattr(server._references, "fetch", kill_first)
@@ -301,35 +303,66 @@ def test_an_expired_payload_is_freed_with_a_line_in_the_log(
 ) -> None:
     monkeypatch.setattr("zmqfl.cell.references.IDLE", 0.2)
     server = federation.start("server")
-    held = server._references.leave(*payload.encode_pieces(weights()), ["site-1"], copy=False, until_taken=True)
+    held = hold_at(server, "site-1", asks=False)
     with caplog.at_level(logging.WARNING, "zmqfl.cell"):
         check_nothing_is_held(server)
-    assert held.ref.size > 4 * MIB
+    assert held.size > 4 * MIB
     assert "is freed: nobody has asked for it" in caplog.text
 
 
 # ---------------------------------------------------------------------------------------------------------- the hostile
 
+INVALID = CellReturnCode.INVALID_REQUEST
+TREE = payload.encode_pieces(weights())[0][0]
+RID = "R" * 32
+
+
+def hold_at(cell: Cell, target: str = "relay.site-1", *, asks: bool = True) -> Held:
+    held = cell._references.encode(weights(), "payload", [target], asks=asks).held
+    assert held is not None
+    return held
+
+
+def at(place: Place, *runs: tuple[int, int, int], tree: bytes | memoryview = TREE) -> tuple[bytes | memoryview, ...]:
+    return Table((place,), runs or ((0, 0, 1),)).encode(), tree
+
+
+def table(*value: Any) -> tuple[bytes | memoryview, ...]:
+    return payload.encode(list(value))[0], TREE
+
+
+def less(cell: Cell) -> Place:
+    return replace(hold_at(cell).place, size=99)
+
+
 FORGED: list[tuple[str, Callable[[Cell], tuple[Any, ...]], CellReturnCode, str]] = [
-    ("no table", lambda c: tuple(payload.encode("R")), CellReturnCode.INVALID_REQUEST, "no list of owner"),
-    ("no bytes", lambda c: (b"\xc1",), CellReturnCode.INVALID_REQUEST, ""),
-    ("no owner", lambda c: encode_ref(LargeObjectRef("a b", "R" * 32, 1)), CellReturnCode.INVALID_REQUEST, ""),
-    ("a third", lambda c: encode_ref(LargeObjectRef("site-2", "R" * 32, 1)), CellReturnCode.INVALID_REQUEST, "may not"),
-    ("a guess", lambda c: encode_ref(LargeObjectRef("server", "R" * 32, 9)), COMM_ERROR, "no such reference"),
-    ("huge", lambda c: encode_ref(LargeObjectRef("server", "R" * 32, 1 << 50)), CellReturnCode.MSG_TOO_BIG, "limit"),
-    ("less than it is", lambda c: encode_ref(replace(left(c), size=99)), COMM_ERROR, "where 99 were announced"),
-    ("not bound to it", lambda c: encode_ref(left(c, "site-9")), COMM_ERROR, "no such reference"),
+    ("no bodies", lambda c: (), INVALID, "bodies"),
+    ("no tree", lambda c: at(hold_at(c).place)[:1], INVALID, "bodies"),
+    ("no table", lambda c: (payload.encode("R")[0], TREE), INVALID, "table of references"),
+    ("no payload for a table", lambda c: (b"\xc1", TREE), INVALID, ""),
+    ("no places", lambda c: table([], []), INVALID, "is none"),
+    ("places of numbers", lambda c: table([[1, 2, 3]], []), INVALID, "is none"),
+    ("a size that is none", lambda c: table([["server", RID, True]], [[0, 0, 1]]), INVALID, "is none"),
+    ("no place with that number", lambda c: table([["server", RID, 1]], [[1, 0, 1]]), INVALID, "is none"),
+    ("a run of none", lambda c: table([["server", RID, 1]], [[0, 0, 0]]), INVALID, "is none"),
+    ("a run without end", lambda c: table([["server", RID, 1]], [[0, 0, 1 << 60]]), INVALID, "is none"),
+    ("many places", lambda c: table([["server", RID, 1]] * 65, []), INVALID, "is none"),
+    ("no owner", lambda c: at(Place("a b", RID, 1)), INVALID, "may not"),
+    ("a third", lambda c: at(Place("site-2", RID, 1)), INVALID, "may not"),
+    ("a guess", lambda c: at(Place("server", RID, 9)), COMM_ERROR, "no such reference"),
+    ("huge", lambda c: at(Place("server", RID, 1 << 50)), CellReturnCode.MSG_TOO_BIG, "limit"),
     (
-        "no payload",
-        lambda c: encode_ref(LargeObjectRef("server", c.offer(bytes(99)).rid, 99)),
-        COMM_ERROR,
-        "no payload",
+        "huge together",
+        lambda c: table([["server", RID, 1 << 35], ["server", "S" * 32, 1 + (1 << 35)]], [[0, 0, 1]]),
+        CellReturnCode.MSG_TOO_BIG,
+        "limit",
     ),
+    ("less than it is", lambda c: at(less(c)), COMM_ERROR, "where 99 were announced"),
+    ("not bound to it", lambda c: at(hold_at(c, "site-9").place), COMM_ERROR, "no such reference"),
+    ("no such piece", lambda c: at(hold_at(c).place, (0, 0, 2)), INVALID, "where there are 1"),
+    ("a piece too many", lambda c: at(hold_at(c).place, tree=payload.encode(1)[0]), INVALID, "nothing mentions"),
+    ("no such object", lambda c: at(Place("server", c.offer(bytes(99)).rid, 99)), COMM_ERROR, "holds no pieces"),
 ]
-
-
-def left(cell: Cell, target: str = "relay.site-1") -> LargeObjectRef:
-    return cell._references.leave(*payload.encode_pieces(weights()), [target], copy=False, until_taken=False).ref
 
 
 @pytest.mark.parametrize(("make", "code", "text"), [row[1:] for row in FORGED], ids=[row[0] for row in FORGED])
@@ -349,39 +382,125 @@ def test_a_forged_reference_is_refused(
 # --------------------------------------------------------------------------------------------------------- pass through
 
 
-def test_who_passes_through_pulls_nothing(federation: Federation) -> None:
+def test_who_passes_through_pulls_nothing_and_reads_the_rest(federation: Federation) -> None:
     server, relay, site, _ = federation.tree()
-    site.register_request_cb("test", "sum", lambda message: float(message.payload["w"].sum()))
+    site.register_request_cb("test", "echo", echo)
     seen: list[Any] = []
 
     def forward(message: Message) -> Any:
         seen.append(message.payload)
-        return relay.request(site.fqcn, "test", "sum", message.payload, LONG)
+        mine = {"twice": [message.payload["w"]] * 2, "own": np.arange(9000), "raw": message.payload["raw"]}
+        return relay.request(site.fqcn, "test", "echo", mine, LONG)
 
     relay.register_pass_through_cb("test", "forward", forward)
+    model: dict[str, Any] = {"w": weights(), "raw": bytes(range(256)) * 8192, "round": 3}
+    got = server.request("relay", "test", "forward", model, LONG).result(LONG).payload
+    assert np.array_equal(got["twice"][0], model["w"])
+    assert np.array_equal(got["twice"][1], model["w"])
+    assert not np.shares_memory(*got["twice"])
+    assert got["raw"] == model["raw"]
+    assert np.array_equal(got["own"], np.arange(9000))
+    (passed,) = seen
+    assert passed["round"] == 3
+    assert isinstance(passed["w"], LargeObjectRef)
+    assert (passed["w"].owner, passed["w"].nbytes) == ("server", 4 * MIB)
+    check_nothing_is_held(server, relay, site)
+
+
+def test_a_request_is_passed_on_without_a_pull_in_between(federation: Federation) -> None:
+    server, relay, site, _ = federation.tree()
+    site.register_request_cb("test", "sum", lambda message: float(message.payload["w"].sum()))
+    relay.register_pass_through_cb(
+        "test", "forward", lambda message: relay.request(site.fqcn, "test", "sum", message.payload, LONG)
+    )
     model = weights()
     assert server.request("relay", "test", "forward", {"w": model}, LONG).result(LONG).payload == model.sum()
-    (ref,) = seen
-    assert isinstance(ref, LargeObjectRef)
-    assert ref.owner == "server"
     assert relay.statistics().counters.get("pulls", 0) == 0
     check_nothing_is_held(server, relay, site)
 
 
-def test_without_the_mark_another_ones_payload_is_refused(federation: Federation) -> None:
+def test_a_reply_is_passed_on_without_a_pull_in_between(federation: Federation) -> None:
+    server, relay, site, _ = federation.tree()
+    server.register_request_cb("test", "model", lambda message: {"w": weights(), "round": 4})
+    seen: list[Any] = []
+
+    def ask(message: Message) -> Any:
+        reply = relay.request("server", "test", "model", None, LONG, pass_through=True).result(LONG)
+        seen.append(reply.payload)
+        return reply.payload
+
+    relay.register_request_cb("test", "model", ask)
+    got = site.request("relay", "test", "model", None, LONG).result(LONG).payload
+    check_same(got, {"w": weights(), "round": 4})
+    assert isinstance(seen[0]["w"], LargeObjectRef)
+    assert relay.statistics().counters.get("pulls", 0) == 0
+
+
+@pytest.mark.parametrize("headers", [{}, {MessageHeaderKey.PASS_THROUGH: True}], ids=["unmarked", "marked"])
+@pytest.mark.parametrize("owner", ["server", "site-2", "relay.site-1"])
+def test_only_a_cell_above_may_be_referred_to_and_only_with_the_mark(
+    federation: Federation, owner: str, headers: dict[str, Any]
+) -> None:
     server, relay, site, _ = federation.tree()
     gate = Gate()
+    gate.open()
     site.register_request_cb("test", "echo", gate)
-    reply = send_forged(relay, site.fqcn, encode_ref(left(server, "relay")))
+    place = hold_at(server, "relay").place
+    reply = send_forged(relay, site.fqcn, at(replace(place, owner=owner)), headers)
     assert isinstance(reply, Message)
-    assert reply.return_code is CellReturnCode.INVALID_REQUEST
-    marked = send_forged(relay, site.fqcn, encode_ref(LargeObjectRef("site-2", "R" * 32, 9)), {PASSED_THROUGH: 1})
-    assert isinstance(marked, Message)
-    assert "may not" in marked.error
-    assert gate.seen == []
+    if owner == "server" and headers:
+        assert reply.ok, reply.error
+        assert np.array_equal(gate.seen[0], weights())
+    else:
+        assert reply.return_code is INVALID
+        assert gate.seen == []
+
+
+def test_no_user_can_set_the_mark(federation: Federation) -> None:
+    server, _, site, _ = federation.tree()
+    site.register_request_cb("test", "headers", lambda message: [*message.headers])
+    sent = Message({MessageHeaderKey.PASS_THROUGH: True}, weights())
+    reply = server.request(site.fqcn, "test", "headers", sent, LONG).result(LONG)
+    assert MessageHeaderKey.PASS_THROUGH not in reply.payload
 
 
 def test_a_small_payload_passes_as_it_is(federation: Federation) -> None:
     server, relay, _, _ = federation.tree()
     relay.register_pass_through_cb("test", "echo", echo)
     assert server.request("relay", "test", "echo", {"n": 1}, LONG).result(LONG).payload == {"n": 1}
+    assert server.request("relay", "test", "echo", {"n": 1}, LONG, pass_through=True).result(LONG).payload == {"n": 1}
+
+
+# ------------------------------------------------------------------------------------------------------ how long it is
+
+
+def test_a_payload_is_freed_when_all_targets_have_it_though_the_handler_runs(federation: Federation) -> None:
+    server, _, site, other = federation.tree()
+    gate = Gate()
+    for target in (site, other):
+        target.register_request_cb("test", "train", gate)
+    handle = server.broadcast([site.fqcn, other.fqcn], "test", "train", weights(), LONG)
+    gate.wait_entered(2)
+    check_nothing_is_held(server)
+    assert not handle.done()
+    gate.open()
+    handle.result(LONG)
+
+
+def test_nothing_is_held_for_targets_that_cannot_be(federation: Federation) -> None:
+    server = federation.start("server")
+    assert server.request("a b", "test", "echo", weights()).reply(LONG).return_code is CellReturnCode.INVALID_TARGET
+    assert server.request("nobody", "test", "echo", weights()).reply(LONG).return_code is not CellReturnCode.OK
+    assert server.broadcast([], "test", "echo", weights()).result(LONG) == {}
+    check_nothing_is_held(server)
+
+
+def test_statistics_tell_what_is_held(federation: Federation) -> None:
+    server = federation.start("server")
+    held = hold_at(server)
+    told = server.statistics()
+    assert (told.references, told.reference_bytes) == (1, held.size)
+    held.free()
+    held.free()
+    told = server.statistics()
+    assert (told.references, told.reference_bytes) == (0, 0)

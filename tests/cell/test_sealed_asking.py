@@ -11,6 +11,7 @@ import pytest
 from tests.cell.sealed import Wire
 from zmqfl.cell.asking import Outgoing
 from zmqfl.cell.message import SEAL
+from zmqfl.cell.references import Encoded
 from zmqfl.cell.sealed_asking import RequestSeal, SealedAsking, Terms
 from zmqfl.cell.sealed_calls import SealedCalls
 from zmqfl.cell.sealing import Session
@@ -43,7 +44,7 @@ class Caller:
 
     def out(self, *targets: str) -> Outgoing:
         sealed = self.seals.seal("request", "test", "take", 1, {}, (b"x",), targets)
-        return Outgoing("test", "take", {}, SEALED, sealed.parcel.bodies, sealed=sealed)
+        return Outgoing("test", "take", {}, Encoded(SEALED, sealed.parcel.bodies), sealed)
 
     def send(self, *targets: str, deadline: float | None = None, former: Session | None = None) -> None:
         def post(id: int, seal: RequestSeal, headers: dict[str, Any], left: float | None, now: float) -> list[Command]:

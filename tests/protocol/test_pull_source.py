@@ -234,6 +234,21 @@ def test_a_get_again__a_later_chunk_comes_first__lost() -> None:
     assert reads(source, AT + 3) == [read(first)]
 
 
+def test_what_must_be_lost_is_read_again__though_others_wait_before_it_for_room() -> None:
+    source = fresh()
+    first, second, third = get(0), get(1, 0), get(2, 0, 1)
+    for request in (first, second, third):
+        source.receive(request, AT)
+    assert reads(source) == [read(first), read(second)]  # its share; both are lost
+    for request in (second, first):  # behind the third
+        source.receive(request, AT + 1)
+    assert reads(source, AT + 1) == []
+    assert source.deadline == AT + ON_ITS_WAY
+    assert source.handle_timeout(AT + ON_ITS_WAY) == []
+    assert reads(source, AT + ON_ITS_WAY) == [read(second), read(first)]
+    assert source.waiting  # the third
+
+
 def test_asked_for_anew__it_was_damaged_or_could_not_be_read() -> None:
     source = fresh()
     source.receive(get(0), AT)

@@ -6,17 +6,18 @@ looks at its payload, not on the reactor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell import filters
+from zmqfl.cell.fetching import Fetch
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
 from zmqfl.cell.identity import no_card
 from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, strip_reserved, user_headers
-from zmqfl.cell.pulling import PullHandle
-from zmqfl.cell.references import PASSED_THROUGH, Held, LargeObjectRef, References, encode_ref
+from zmqfl.cell.references import Encoded, References
 from zmqfl.cell.sealed_asking import RequestSeal, SealedAsking, Terms
 from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
@@ -27,6 +28,7 @@ from zmqfl.protocol.node import Node
 from zmqfl.wire import payload
 from zmqfl.wire.codecs import PAYLOAD_CODEC, REFERENCE, SEALED
 from zmqfl.wire.messages import Buffer
+from zmqfl.wire.references import Table, decode_table, place_refs
 
 if TYPE_CHECKING:
     from zmqfl.cell.sealed_calls import SealedCalls, SealedMessage
@@ -40,13 +42,23 @@ class Reply(Message):
     `payload` raises `DecodeError` when the callee's bytes are not what they claim.
     """
 
-    __slots__ = ("_bodies", "_codec", "_value")
+    __slots__ = ("_bodies", "_codec", "_decode", "_value")
 
     def __init__(self, headers: dict[str, Any], codec: int, bodies: tuple[Buffer, ...]) -> None:
         self.headers = headers
         self._codec = codec
         self._bodies = bodies
+        self._decode: Callable[[Sequence[Buffer]], Any] = payload.decode
         self._value: Any = _UNREAD
+
+    def adopt(self, frames: list[Buffer]) -> None:
+        """Its payload was pulled: these are the frames."""
+        self._codec, self._bodies = PAYLOAD_CODEC, tuple(frames)
+        self._decode = partial(payload.decode, adopt=True, most=len(frames))
+
+    def pass_through(self) -> None:
+        """Its payload is not pulled, but told where it is."""
+        self._codec, self._decode = PAYLOAD_CODEC, _refs_of
 
     @property
     def payload(self) -> Any:  # a slot of the base, computed here
@@ -57,7 +69,7 @@ class Reply(Message):
             elif self._codec != PAYLOAD_CODEC:
                 raise DecodeError(f"payload codec {self._codec} of {self.origin} is not known here")
             else:
-                self._value = payload.decode(self._bodies)
+                self._value = self._decode(self._bodies)
             self._bodies = ()
         return self._value
 
@@ -72,20 +84,23 @@ class Reply(Message):
 
 @dataclass(slots=True)
 class Outgoing:
-    """A message as it leaves: filtered, encoded, within the limits. `held`: the payload, where that stays here."""
+    """A message as it leaves: filtered, encoded, within the limits."""
 
     channel: str
     topic: str
     headers: dict[str, Any]
-    codec: int
-    bodies: tuple[Buffer, ...]
-    held: Held | None = None
+    content: Encoded
     sealed: SealedMessage | None = None
 
-    def free(self) -> None:
-        """Nobody needs the payload any more."""
-        if self.held is not None:
-            self.held.free()
+    @property
+    def codec(self) -> int:
+        """How the bodies are to be read."""
+        return self.content.codec
+
+    @property
+    def bodies(self) -> tuple[Buffer, ...]:
+        """What travels of the content."""
+        return self.content.bodies
 
 
 @dataclass(slots=True)
@@ -95,6 +110,9 @@ class _Waiting:
     handle: RequestHandle | BroadcastHandle
     out: Outgoing
     missing: int
+    passes_through: bool = False
+    until: float | None = None
+    """When it must have ended; None: no matter."""
     seal: RequestSeal | None = None
 
 
@@ -120,7 +138,8 @@ class Asking:
         self._waiting: dict[int, _Waiting] = {}
         self._references = references
         self._sealed = None if seals is None else SealedAsking(node, config, seals, submit, clock)
-        self._fetching: dict[PullHandle, RequestHandle | BroadcastHandle] = {}
+        self._clock = clock
+        self._fetching: dict[Fetch, RequestHandle | BroadcastHandle] = {}
         """Replies whose payload is on its way."""
 
     # -- any thread ----------------------------------------------------------------------------------------------------
@@ -136,6 +155,7 @@ class Asking:
         deadline: float | None,
         secure: bool,
         copy: bool = False,
+        pass_through: bool = False,
     ) -> None:
         """Send a request to each target; whatever comes of it ends up in the handle."""
         good = tuple(name for name in targets if not problem_of(name))
@@ -143,7 +163,7 @@ class Asking:
             if problem := problem_of(name):
                 fail_all(handle, [name], CellReturnCode.INVALID_TARGET, problem)
         try:
-            out = self.prepare(channel, topic, content, good, secure, copy, until_taken=False)
+            out = self.prepare(channel, topic, content, good, secure, copy, asks=True)
         except RequestFailed as error:
             fail_all(handle, good, error.code, error.reason)
             return
@@ -153,7 +173,9 @@ class Asking:
         elif good and self._sealed is not None and out.sealed is not None:
             self._send_sealed(handle, good, out, self._sealed.terms(timeout, deadline))
         elif good:
-            self._submit_or_free(out, lambda now: self._send(handle, good, out, timeout, deadline, now))
+            self._submit_or_free(
+                out, lambda now: self._send(handle, good, out, timeout, deadline, pass_through, now)
+            )  # fmt: skip
 
     def fire(
         self,
@@ -169,7 +191,7 @@ class Asking:
         bad = {name: f"{CellReturnCode.INVALID_TARGET}: {p}" for name in targets if (p := problem_of(name))}
         good = [name for name in targets if name not in bad]
         try:
-            out = self.prepare(channel, topic, content, good, secure, copy, until_taken=True)
+            out = self.prepare(channel, topic, content, good, secure, copy, asks=False)
         except RequestFailed as error:
             handle._finish({**bad, **dict.fromkeys(good, f"{error.code}: {error.reason}")})
             return
@@ -184,8 +206,8 @@ class Asking:
         def act(now: float) -> list[Command]:
             id = self._node.next_id()
             commands, errors = self._node.fire(id, good, channel, topic, out.codec, out.headers, out.bodies, now)
-            if out.held is not None:
-                out.held.lost(name for name, error in errors.items() if error)
+            if out.content.held is not None:
+                out.content.held.lost(name for name, error in errors.items() if error)
             handle._finish({**bad, **errors})
             return commands
 
@@ -195,11 +217,11 @@ class Asking:
         """The handle was cancelled."""
 
         def act(now: float) -> list[Command]:
-            for pull in [pull for pull, waiting in self._fetching.items() if waiting is handle]:
-                pull.abort()
+            for fetch in [fetch for fetch, waiting in self._fetching.items() if waiting is handle]:
+                fetch.abort()
             commands: list[Command] = []
             for id in [id for id, waiting in self._waiting.items() if waiting.handle is handle]:
-                self._waiting.pop(id).out.free()
+                self._waiting.pop(id).out.content.free()
                 commands += self._node.cancel(id, now)
             return commands  # none where it has not left yet: `_send` looks at the handle
 
@@ -213,12 +235,12 @@ class Asking:
         channel: str,
         topic: str,
         content: Any,
-        targets: Iterable[str],
+        targets: Sequence[str],
         secure: bool,
         copy: bool,
-        until_taken: bool,
+        asks: bool,
     ) -> Outgoing | Message:
-        """Filter and encode; a Message is the reply of a filter, and nothing leaves. See `References.leave`.
+        """Filter and encode; a Message is the reply of a filter, and nothing leaves. See `References.encode`.
 
         Raises `EncodeError` for what cannot travel, `RequestFailed` for what must not.
         """
@@ -233,30 +255,19 @@ class Asking:
             if answer is not None:
                 return answer
         headers = user_headers(message)
-        if isinstance(message.payload, LargeObjectRef):
-            if secure:
+        encoded = self._references.encode(message.payload, "payload", () if secure else targets, copy=copy, asks=asks)
+        if secure and self._sealed is not None:
+            if encoded.codec == REFERENCE:
                 text = "secure=True does not seal what a reference refers to; send the payload itself; nothing was sent"
                 raise RequestFailed(text, code=CellReturnCode.COMM_ERROR)
-            return Outgoing(
-                channel, topic, {**headers, PASSED_THROUGH: 1}, REFERENCE, encode_ref(message.payload)
+            purpose = "request" if asks else "fire"
+            sealed = self._sealed.seals.seal(
+                purpose, channel, topic, PAYLOAD_CODEC, headers, encoded.bodies, tuple(targets)
             )  # fmt: skip
-        pieces, items = payload.encode_pieces(message.payload)
-        size = sum(map(len, pieces))
-        if self._references.is_large(size) and not secure:
-            held = self._references.leave(pieces, items, targets, copy, until_taken)
-            return Outgoing(channel, topic, headers, REFERENCE, encode_ref(held.ref), held)
-        if size > self._config.payload_limit:
-            text = (
-                f"the payload of {size} bytes is above `payload_limit` of {self._node.fqcn}, "
-                f"{self._config.payload_limit} bytes; send it in parts, or raise the limit at both ends"
-            )
-            raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
-        bodies = tuple(payload.message_frames(pieces))
-        if secure and self._sealed is not None:
-            purpose = "fire" if until_taken else "request"
-            sealed = self._sealed.seals.seal(purpose, channel, topic, PAYLOAD_CODEC, headers, bodies, tuple(targets))
-            return Outgoing(channel, topic, {}, SEALED, sealed.parcel.bodies, sealed=sealed)
-        return Outgoing(channel, topic, headers, PAYLOAD_CODEC, bodies)
+            return Outgoing(channel, topic, {}, Encoded(SEALED, sealed.parcel.bodies), sealed)
+        if encoded.passes:
+            headers[MessageHeaderKey.PASS_THROUGH] = True
+        return Outgoing(channel, topic, headers, encoded)
 
     def _send_sealed(
         self, handle: RequestHandle | BroadcastHandle, targets: tuple[str, ...], out: Outgoing, terms: Terms
@@ -270,7 +281,7 @@ class Asking:
         def post(id: int, seal: RequestSeal, headers: dict[str, Any], left: float | None, now: float) -> list[Command]:
             if handle.done():
                 return []
-            self._waiting[id] = _Waiting(handle, out, len(seal.replies), seal)
+            self._waiting[id] = _Waiting(handle, out, len(seal.replies), seal=seal)
             return self._node.request(
                 id,
                 tuple(seal.replies),
@@ -290,7 +301,7 @@ class Asking:
         try:
             self._submit(act)
         except BaseException:
-            out.free()
+            out.content.free()
             raise
 
     # -- the reactor's thread --------------------------------------------------------------------------------------
@@ -302,13 +313,15 @@ class Asking:
         out: Outgoing,
         timeout: float,
         deadline: float | None,
+        pass_through: bool,
         now: float,
     ) -> list[Command]:
         if handle.done():
-            out.free()
+            out.content.free()
             return []
         id = self._node.next_id()
-        self._waiting[id] = _Waiting(handle, out, len(targets))
+        until = None if deadline is None else now + deadline
+        self._waiting[id] = _Waiting(handle, out, len(targets), pass_through, until)
         return self._node.request(
             id, targets, out.channel, out.topic, out.codec, out.headers, out.bodies, timeout, now, deadline
         )
@@ -321,13 +334,13 @@ class Asking:
         waiting.missing -= 1
         if not waiting.missing:
             del self._waiting[finish.id]
-            waiting.out.free()
+            waiting.out.content.free()
         if waiting.seal is not None:
             self._unseal(finish, waiting, waiting.seal)
         elif finish.outcome.codec == REFERENCE and finish.outcome.bodies:
             self._fetch(finish, waiting)
         else:
-            self._received(finish, waiting, _UNREAD)
+            self._received(finish, waiting)
 
     def _unseal(self, finish: Finish, waiting: _Waiting, seal: RequestSeal) -> None:
         assert self._sealed is not None
@@ -339,38 +352,55 @@ class Asking:
                 waiting.handle._fail(error)
 
         def then(outcome: Outcome, is_proved: bool) -> None:
-            self._received(replace(finish, outcome=outcome), waiting, _UNREAD, is_proved)
+            self._received(replace(finish, outcome=outcome), waiting, is_proved=is_proved)
 
         self._sealed.open(seal, finish.target, waiting.out, finish.outcome, again, then)
 
     def _fetch(self, finish: Finish, waiting: _Waiting) -> None:
         """Have the payload of a reply pulled; its handle ends when it is there."""
 
-        def done(value: Any, error: RequestFailed | ClosedError | None) -> None:
-            self._fetching.pop(pull, None)
+        def done(frames: list[Buffer], error: Exception | None) -> None:
+            self._fetching.pop(fetch, None)
             if isinstance(error, ClosedError):
                 waiting.handle._fail(error)
             elif error is not None:
-                self._received(replace(finish, outcome=Outcome(error.code, error.reason)), waiting, None)
+                self._lost(finish, waiting, error)
             else:
-                self._received(finish, waiting, value)
+                self._received(finish, waiting, frames)
 
         try:
-            passed = bool(finish.outcome.headers.get(PASSED_THROUGH))
-            ref = self._references.read(finish.outcome.bodies, finish.target, passed)
-            pull = self._references.fetch(ref, done)
-            self._fetching[pull] = waiting.handle
-        except RequestFailed as error:
-            self._received(replace(finish, outcome=Outcome(error.code, error.reason)), waiting, None)
-        except DecodeError as error:
-            self._received(replace(finish, outcome=Outcome(CellReturnCode.COMM_ERROR, str(error))), waiting, None)
+            table = self._table(finish)
+            if waiting.passes_through:
+                self._received(finish, waiting)
+                return
+            within = None if waiting.until is None else max(0.0, waiting.until - self._clock())
+            fetch = self._references.fetch(finish.outcome.bodies, table, done, within)
+            self._fetching[fetch] = waiting.handle
+        except (RequestFailed, DecodeError) as error:
+            self._lost(finish, waiting, error)
+        except ClosedError as error:
+            waiting.handle._fail(error)
 
-    def _received(self, finish: Finish, waiting: _Waiting, value: Any, is_proved: bool = False) -> None:
-        """A reply is here, with its payload if that was not in the message."""
+    def _table(self, finish: Finish) -> Table:
+        passes = bool(finish.outcome.headers.get(MessageHeaderKey.PASS_THROUGH))
+        return self._references.read(finish.outcome.bodies, finish.target, passes)
+
+    def _lost(self, finish: Finish, waiting: _Waiting, error: Exception) -> None:
+        """The reply is here, its payload cannot be had."""
+        code = error.code if isinstance(error, RequestFailed) else CellReturnCode.COMM_ERROR
+        text = error.reason if isinstance(error, RequestFailed) else f"the reply of {finish.target}: {error}"
+        self._received(replace(finish, outcome=Outcome(code, text)), waiting)
+
+    def _received(
+        self, finish: Finish, waiting: _Waiting, frames: list[Buffer] | None = None, is_proved: bool = False
+    ) -> None:
+        """A reply is here, and the frames of its payload if they were not in the message."""
         channel, topic = waiting.out.channel, waiting.out.topic
         reply = received(finish.target, finish.id, channel, topic, finish.outcome)
-        if value is not _UNREAD:
-            reply.payload = value
+        if frames is not None:
+            reply.adopt(frames)
+        elif waiting.passes_through and finish.outcome.codec == REFERENCE:
+            reply.pass_through()
         if is_proved:
             reply.set_header(MessageHeaderKey.SECURE, True)
         if not self._filters.reply_chain(channel, topic):
@@ -391,7 +421,7 @@ class Asking:
         """Fail every handle that is left."""
         waiting, self._waiting = self._waiting, {}
         for each in waiting.values():
-            each.out.free()
+            each.out.content.free()
             each.handle._fail(ClosedError(f"cell {self._node.fqcn} was closed"))
 
     def _filtered(self, reply: Message, waiting: _Waiting) -> Message:
@@ -413,6 +443,12 @@ def received(target: str, id: int, channel: str, topic: str, outcome: Outcome) -
     if outcome.error:
         headers[MessageHeaderKey.ERROR] = outcome.error
     return Reply(headers, outcome.codec, outcome.bodies)
+
+
+def _refs_of(bodies: Sequence[Buffer]) -> Any:
+    """The payload of a reply that was passed through."""
+    table, tree = bodies
+    return place_refs(tree, decode_table(table))
 
 
 def problem_of(target: object) -> str:

@@ -225,20 +225,22 @@ class Cell(TransferVerbs, FlareNames):
         deadline: float | None = None,
         secure: bool = False,
         copy: bool = False,
+        pass_through: bool = False,
     ) -> RequestHandle:
         """Ask one cell. The handle gives its reply, a Message, or raises `RequestFailed` with the return code.
 
         `payload`: a value, or a Message with headers of yours. `timeout`: seconds that the handler may take, from its
         start (None or 0: `config.request_timeout`); `deadline`: seconds for everything. It runs at most once.
-        A payload above `reference_threshold` stays in the caller's memory until the callee has pulled it: an array that
-        is changed meanwhile fails the request, unless `copy` makes a snapshot.
+        Arrays and bytes that together are above `reference_threshold` stay in the caller's memory until the callee has
+        pulled them: one that is changed meanwhile fails the request, unless `copy` makes a snapshot.
+        `pass_through`: those of the reply are not pulled, see `register_pass_through_cb`.
         Raises `EncodeError` for a payload that cannot travel, `ArgumentError`, `ClosedError`, `ForkedError`.
         """
         self._check()
         handle = RequestHandle(
             str(target), on_cancel=lambda: self._asking.cancel(handle), on_reactor=self._reactor.is_current
         )
-        self._ask(handle, (target,), channel, topic, payload, timeout, deadline, secure, copy)
+        self._ask(handle, (target,), channel, topic, payload, timeout, deadline, secure, copy, pass_through)
         return handle
 
     def broadcast(
@@ -252,6 +254,7 @@ class Cell(TransferVerbs, FlareNames):
         deadline: float | None = None,
         secure: bool = False,
         copy: bool = False,
+        pass_through: bool = False,
     ) -> BroadcastHandle:
         """Ask several cells; serialised once, each link is crossed once. The handle gives a Message per target.
 
@@ -262,7 +265,7 @@ class Cell(TransferVerbs, FlareNames):
         handle = BroadcastHandle(
             names, on_cancel=lambda: self._asking.cancel(handle), on_reactor=self._reactor.is_current
         )
-        self._ask(handle, names, channel, topic, payload, timeout, deadline, secure, copy)
+        self._ask(handle, names, channel, topic, payload, timeout, deadline, secure, copy, pass_through)
         return handle
 
     def fire(
@@ -295,10 +298,11 @@ class Cell(TransferVerbs, FlareNames):
     def register_pass_through_cb(
         self, channel: str, topic: str, cb: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> None:
-        """As `register_request_cb`, for a handler that sends large payloads on: it gets a `LargeObjectRef` for them.
+        """As `register_request_cb`, for a handler that sends large payloads on: nothing large passes through here.
 
-        What it sends on, or replies, with such a reference as its payload refers to the owner: who gets it pulls from
-        there, if it stands below this cell, and nothing large passes through here.
+        In what it gets, a `LargeObjectRef` stands for each array and each bytes that stayed with the sender. It may
+        send them on to cells below this one, in any payload: those pull from the sender. It should reply when they have
+        what they need, as the sender then lets go of it.
         """
         self._serving.register(channel, topic, cb, args, kwargs, passes_through=True)
 
@@ -436,11 +440,11 @@ class Cell(TransferVerbs, FlareNames):
     def statistics(self) -> CellStatistics:
         """Everything countable, as it is at one moment. Waits for one pass of the reactor, in a coroutine too."""
         if self._reactor.is_current():
-            return collect(self._reactor, self._workers.statistics(), time.monotonic())
+            return collect(self._reactor, self._workers.statistics(), self._references, time.monotonic())
         future: Future[CellStatistics] = Future()
 
         def act(now: float) -> list[Command]:
-            future.set_result(collect(self._reactor, self._workers.statistics(), now))
+            future.set_result(collect(self._reactor, self._workers.statistics(), self._references, now))
             return []
 
         self._submit(act)
@@ -475,6 +479,7 @@ class Cell(TransferVerbs, FlareNames):
         deadline: float | None,
         secure: bool,
         copy: bool,
+        pass_through: bool,
     ) -> None:
         self._asking.ask(
             handle,
@@ -486,6 +491,7 @@ class Cell(TransferVerbs, FlareNames):
             check_seconds(deadline, "deadline"),
             secure,
             copy,
+            pass_through,
         )
 
     def _send_outcome(self, call: Call, outcome: Outcome) -> None:

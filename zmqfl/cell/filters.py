@@ -35,13 +35,14 @@ class Filters:
         self.incoming_reply: Registry[Filter] = Registry()
 
     def on_request(self, message: Message, channel: str, topic: str, headers_seen: bool = False) -> Message | None:
-        """Filter what came in; a Message is the reply. `headers_seen`: `on_headers` has been asked."""
+        """Filter what came in; a Message is the reply. `headers_seen`: those of
+        `early_chain` have seen it."""
         chain = self._request_chain(channel, topic)
         return run([each for each in chain if not _is_early(each)] if headers_seen else chain, message)
 
-    def on_headers(self, message: Message, channel: str, topic: str) -> Message | None:
-        """Let those filters see a request whose payload is not here yet that do not look at it."""
-        return run([each for each in self._request_chain(channel, topic) if _is_early(each)], message)
+    def early_chain(self, channel: str, topic: str) -> list[Filter]:
+        """Those for requests that do not look at the payload: they see one before its payload is pulled."""
+        return [each for each in self._request_chain(channel, topic) if _is_early(each)]
 
     def _request_chain(self, channel: str, topic: str) -> list[Filter]:
         return [*self.incoming.matching(channel, topic), *self.incoming_request.matching(channel, topic)]

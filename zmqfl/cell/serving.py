@@ -30,7 +30,7 @@ from zmqfl.cell.filters import Filters
 from zmqfl.cell.handles import Handle
 from zmqfl.cell.identity import no_card
 from zmqfl.cell.message import Message, MessageHeaderKey, strip_reserved, user_headers
-from zmqfl.cell.references import PASSED_THROUGH, LargeObjectRef, References, encode_ref
+from zmqfl.cell.references import References
 from zmqfl.cell.registry import Registry
 from zmqfl.cell.workers import Workers
 from zmqfl.config import CellConfig
@@ -40,6 +40,8 @@ from zmqfl.protocol.responder import MAX_ERROR
 from zmqfl.protocol.transfers import INTERNAL
 from zmqfl.wire import payload
 from zmqfl.wire.codecs import PAYLOAD_CODEC, REFERENCE, SEALED
+from zmqfl.wire.messages import Buffer
+from zmqfl.wire.references import Table, place_refs
 
 if TYPE_CHECKING:
     from zmqfl.cell.sealed_calls import SealedCalls
@@ -57,7 +59,7 @@ class Handler:
     loop: asyncio.AbstractEventLoop | None
     """Where its coroutines run; None: on the worker itself."""
     passes_through: bool = False
-    """It gets the reference to a large payload (`LargeObjectRef`), and not the payload."""
+    """It gets a `LargeObjectRef` for each piece of a large payload, and not the piece."""
 
 
 class Serving:
@@ -138,12 +140,10 @@ class Serving:
         try:
             if call.codec == SEALED:
                 self._unseal(call)
-            elif call.codec != REFERENCE:
-                self._run(call, self._value(call))
-            elif (handler := self.handlers.find(call.channel, call.topic)) is not None and handler.passes_through:
-                self._run(call, self._ref(call))
+            elif call.codec == REFERENCE:
+                self._follow(call, self._table(call))
             else:
-                self._fetch(call)
+                self._run(call, self._value(call))
         except BaseException as error:  # noqa: BLE001  SystemExit too: the caller must not wait for its time-out
             self._failed(call, error)
 
@@ -163,22 +163,26 @@ class Serving:
             if not call.expects_reply:
                 self._reply_keys.pop(call, None)
 
-    def _fetch(self, call: Call) -> None:
-        """Pull the payload, unless a filter that looks at headers only answers. No worker waits meanwhile."""
-        ref = self._ref(call)
-        answer = self._filters.on_headers(self._received(call, ref), call.channel, call.topic)
-        if answer is not None:
-            self._answered(call, answer)
-            return
+    def _follow(self, call: Call, table: Table) -> None:
+        handler = self.handlers.find(call.channel, call.topic)
+        if handler is not None and handler.passes_through:
+            self._run(call, place_refs(call.bodies[1], table))
+        else:
+            self._fetch(call, table)
 
-        def done(value: Any, error: BaseException | None) -> None:
+    def _fetch(self, call: Call, table: Table) -> None:
+        """Pull the payload, unless a filter that looks at headers only answers. No worker waits meanwhile."""
+        if chain := self._filters.early_chain(call.channel, call.topic):
+            answer = filters.run(chain, self._received(call, place_refs(call.bodies[1], table)))
+            if answer is not None:
+                self._answered(call, answer)
+                return
+
+        def done(frames: list[Buffer], error: Exception | None) -> None:
             self._cancels.pop(call, None)
 
             def go_on() -> None:
-                if error is not None:
-                    self._failed(call, error)
-                elif not call.revoked:
-                    self._run(call, value, headers_seen=True)
+                self._fetched(call, frames, error)
 
             def refused() -> None:
                 self._end(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, f"{self._fqcn}: all workers are blocked"))
@@ -186,9 +190,26 @@ class Serving:
             if not self._workers.submit(go_on, 0, refused):
                 refused()
 
-        self._cancels[call] = self._references.fetch(ref, done).abort
-        if call.revoked:  # between the look at the top and now
-            self.revoke(call)
+        fetch = self._references.fetch(call.bodies, table, done)
+        self._cancels[call] = fetch.abort
+        if call.revoked or fetch.is_over:  # between the look at the top and now
+            self._cancels.pop(call, None)
+            fetch.abort()
+
+    def _fetched(self, call: Call, frames: list[Buffer], error: Exception | None) -> None:
+        if call.revoked:
+            return
+        try:
+            if error is not None:
+                raise error
+            value = payload.decode(frames, adopt=True, most=len(frames))
+        except BaseException as failure:  # noqa: BLE001  as above
+            if not call.expects_reply:
+                log.warning("%s: %s:%s of %s is lost: %s", self._fqcn, call.channel, call.topic, call.origin, failure)
+            self._failed(call, failure)
+        else:
+            call.bodies = ()
+            self._run(call, value, headers_seen=True)
 
     def _run(self, call: Call, value: Any, headers_seen: bool = False) -> None:
         """Filters and handler. The time-out of the request begins here."""
@@ -210,8 +231,9 @@ class Serving:
         call.bodies = ()  # the value has its own memory now
         return value
 
-    def _ref(self, call: Call) -> LargeObjectRef:
-        return self._references.read(call.bodies, call.origin, bool(call.headers.get(PASSED_THROUGH)))
+    def _table(self, call: Call) -> Table:
+        passes = bool(call.headers.get(MessageHeaderKey.PASS_THROUGH))
+        return self._references.read(call.bodies, call.origin, passes)
 
     def _received(self, call: Call, value: Any) -> Message:
         headers = strip_reserved(call.headers)
@@ -308,24 +330,16 @@ class Serving:
     def _outcome(self, call: Call, reply: Message) -> Outcome:
         headers = user_headers(reply)
         is_sealed = call in self._reply_keys
-        if isinstance(reply.payload, LargeObjectRef):
-            if is_sealed:
-                raise RequestFailed("a sealed request gets no reference for a reply; send the payload itself")
-            ref, headers = reply.payload, {**headers, PASSED_THROUGH: 1}
-            return Outcome(reply.return_code, _text(reply.error), REFERENCE, headers, encode_ref(ref))
-        pieces, items = payload.encode_pieces(reply.payload)
-        size = sum(map(len, pieces))
-        if call.expects_reply and not call.revoked and not is_sealed and self._references.is_large(size):
-            held = self._references.leave(pieces, items, (call.origin,), copy=False, until_taken=True)
-            return Outcome(reply.return_code, _text(reply.error), REFERENCE, headers, encode_ref(held.ref))
-        if size > self._config.payload_limit:
-            text = (
-                f"the reply of {size} bytes is above `payload_limit` of {self._fqcn}, "
-                f"{self._config.payload_limit} bytes; send it in parts, or raise the limit at both ends"
-            )
-            raise RequestFailed(text, code=CellReturnCode.MSG_TOO_BIG)
-        bodies = tuple(payload.message_frames(pieces))
-        return Outcome(reply.return_code, _text(reply.error), PAYLOAD_CODEC, headers, bodies)
+        takers = (call.origin,) if call.expects_reply and not call.revoked and not is_sealed else ()
+        encoded = self._references.encode(reply.payload, "reply", takers, asks=False)
+        if is_sealed and encoded.codec == REFERENCE:
+            raise RequestFailed("a sealed request gets no reference for a reply; send the payload itself")
+        if encoded.passes:
+            headers[MessageHeaderKey.PASS_THROUGH] = True
+        outcome = Outcome(reply.return_code, _text(reply.error), encoded.codec, headers, encoded.bodies)
+        if call.revoked:  # meanwhile
+            encoded.free()
+        return outcome
 
     def _failed(self, call: Call, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError | concurrent.futures.CancelledError):

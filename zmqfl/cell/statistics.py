@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
+from zmqfl.cell.references import References
 from zmqfl.cell.workers import WorkersStatistics
 from zmqfl.transport.reactor import Reactor
 
@@ -43,6 +44,9 @@ class CellStatistics:
     queued_bytes: int
     """Messages that wait for a connection."""
     queued_peak: int
+    references: int
+    """Large payloads that are held here for those who are to pull them."""
+    reference_bytes: int
     counters: Mapping[str, int]
     """Events since the start, by name: what was sent again, dropped and why, refused, late."""
     workers: WorkersStatistics
@@ -57,7 +61,7 @@ class CellStatistics:
         }
 
 
-def collect(reactor: Reactor, workers: WorkersStatistics, now: float) -> CellStatistics:
+def collect(reactor: Reactor, workers: WorkersStatistics, references: References, now: float) -> CellStatistics:
     """Read the numbers. Only on the reactor's thread."""
     node = reactor.node
     links = tuple(
@@ -80,5 +84,6 @@ def collect(reactor: Reactor, workers: WorkersStatistics, now: float) -> CellSta
     return CellStatistics(
         node.fqcn, node.instance, node.fence, node.neighbours.is_bound, links,
         node.requester.open, node.responder.running, node.requester.retained,
-        reactor.ports.budget.used, reactor.ports.budget.peak, MappingProxyType(dict(counters)), workers,
+        reactor.ports.budget.used, reactor.ports.budget.peak, references.open, references.bytes,
+        MappingProxyType(dict(counters)), workers,
     )  # fmt: skip

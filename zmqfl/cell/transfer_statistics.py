@@ -19,6 +19,7 @@ from typing import Any, Literal
 from zmqfl.blobs.paths import safe_name
 from zmqfl.cell.file_streams import NAME_KEY, SIZE_KEY, FileConsumer, FileProducer
 from zmqfl.cell.transfer_edges import TransferEdges
+from zmqfl.protocol.pull_source import BELOW
 from zmqfl.protocol.transfers import Transfers
 
 
@@ -100,7 +101,7 @@ def _offers(transfers: Transfers, edges: TransferEdges, now: float) -> Iterator[
         if edges.offering.is_twin(reference.rid):
             continue
         group = source._transactions[reference.transaction]
-        receivers = ", ".join(sorted(reference.receivers or ()))
+        receivers = ", ".join(sorted(name for name in reference.receivers or () if not name.endswith(BELOW)))
         left = max(0.0, group.active + group.timeout - now)
         state = "changed" if reference.changed else "offered"
         yield TransferStatistics("offer", receivers, reference.name, state, 0, reference.size, left)

@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from zmqfl.errors import CellReturnCode
 from zmqfl.fqcn import FQCN
@@ -120,16 +121,21 @@ class _Taker:
             self.queue = deque(call for call in self.queue if call.headers["i"] in waits_for)
         return over
 
-    def next(self, now: float) -> Call | None:
-        """The first call that is not for a chunk which is on its way."""
+    def next(self, share: int, now: float) -> Call | None:
+        """The first call that may be served: for one more chunk than the `share` that may be on its way, or for one
+        that must be lost. The latter needs no room, and must not wait behind what does."""
         self.look_at = None
         while self.queue and self.queue[0].revoked:
             self.queue.popleft()
         for call in self.queue:
-            until = self.served.get(call.headers["i"], -ON_ITS_WAY) + ON_ITS_WAY
-            if until <= now:
+            since = self.served.get(call.headers["i"])
+            if since is None:
+                if len(self.served) < share:
+                    return call
+            elif since + ON_ITS_WAY <= now:
                 return call
-            self.look_at = until if self.look_at is None else min(self.look_at, until)
+            else:
+                self.look_at = min(since + ON_ITS_WAY, self.look_at or inf)
         return None
 
 
@@ -247,18 +253,17 @@ class PullSource:
         active = sum(1 for taker in self._takers.values() if now - taker.heard < IDLE and not taker.is_behind) or 1
         reads: list[Command] = []
         for key, taker in list(self._takers.items()):
-            if not taker.queue or not is_free(key[0]) or (call := taker.next(now)) is None:
+            if not taker.queue or not is_free(key[0]):
                 continue
             reference = self._references.get(taker.rid)
+            share = max(LEAST_SERVED, SERVED_BYTES // (reference.chunk * active)) if reference else MOST_QUEUED
+            if (call := taker.next(share, now)) is None:
+                continue
+            taker.queue.remove(call)
             if reference is None:
-                taker.queue.remove(call)
                 reads.append(Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, UNKNOWN)))
                 continue
             index = int(call.headers["i"])
-            others = len(taker.served) - (index in taker.served)
-            if others >= max(LEAST_SERVED, SERVED_BYTES // (reference.chunk * active)):
-                continue
-            taker.queue.remove(call)
             taker.served[index] = now
             size = self.reading[call] = reference.grid.length(index)
             reads.append(Read(call, reference.rid, index, index * reference.chunk, size))

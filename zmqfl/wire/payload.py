@@ -66,14 +66,14 @@ def encode(value: object, copy: bool = True) -> list[bytes | memoryview]:
     path: list[object] = []
     try:
         if is_flat(value):  # the fast path for small requests
-            return [_pack(value)]
+            return [pack(value)]
         lowering = Lowering(path)
-        body = _pack(lowering.lower(value))
+        body = pack(lowering.lower(value))
         return message_frames([body, *lowering.pieces], copy)
     except Refusal as refusal:
-        raise EncodeError(_message(path, refusal)) from refusal.__cause__
+        raise EncodeError(problem_at(path, refusal)) from refusal.__cause__
     except Exception as error:
-        raise EncodeError(_message(path, error)) from error
+        raise EncodeError(problem_at(path, error)) from error
 
 
 def encode_pieces(value: object) -> tuple[list[bytes | memoryview], list[int]]:
@@ -85,14 +85,14 @@ def encode_pieces(value: object) -> tuple[list[bytes | memoryview], list[int]]:
     path: list[object] = []
     try:
         if is_flat(value):  # the fast path for small requests
-            return [_pack(value)], [1]
+            return [pack(value)], [1]
         lowering = Lowering(path)
-        body = _pack(lowering.lower(value))
+        body = pack(lowering.lower(value))
         return [body, *lowering.pieces], [1, *lowering.items]
     except Refusal as refusal:
-        raise EncodeError(_message(path, refusal)) from refusal.__cause__
+        raise EncodeError(problem_at(path, refusal)) from refusal.__cause__
     except Exception as error:
-        raise EncodeError(_message(path, error)) from error
+        raise EncodeError(problem_at(path, error)) from error
 
 
 def message_frames(pieces: list[bytes | memoryview], copy: bool = True) -> list[bytes | memoryview]:
@@ -130,18 +130,20 @@ def decode(frames: Sequence[Buffer], adopt: bool = False, most: int = MAX_FRAMES
         lifting.finish()
         return value
     except Refusal as refusal:
-        raise DecodeError(_message(path, refusal)) from refusal.__cause__
+        raise DecodeError(problem_at(path, refusal)) from refusal.__cause__
     except Exception as error:
-        raise DecodeError(_message(path, error)) from error
+        raise DecodeError(problem_at(path, error)) from error
 
 
-def _message(path: list[object], error: Exception) -> str:
+def problem_at(path: list[object], error: Exception) -> str:
+    """What is wrong with a value, and where in it."""
     reason = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
     # Some errors quote what they were given, and a peer can give a lot.
     return f"{place_of(path)}: {reason[:300]}"
 
 
-def _pack(tree: object) -> bytes:
+def pack(tree: object) -> bytes:
+    """Frame 0 of a tree that `Lowering` made."""
     try:
         body: bytes = packb(tree, default=lower_int)
     except UnicodeEncodeError:  # a lone surrogate; not asked for at once because it makes each str slower
