@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from zmqfl.cell.progress import PushProgress, TransferProgress
     from zmqfl.cell.pulling import PullHandle
     from zmqfl.cell.pushing import PushHandle
-    from zmqfl.cell.references import LargeObjectRef
     from zmqfl.cell.statistics import CellStatistics
     from zmqfl.cell.streams import PushReport
     from zmqfl.cell.transfer_verbs import Offer, Received
@@ -88,6 +87,7 @@ if TYPE_CHECKING:
     from zmqfl.streaming.transfer_progress import TransferProgressTracker
     from zmqfl.transport.keys import Keys
     from zmqfl.wire.payload import register_dataclass, register_enum
+    from zmqfl.wire.references import LargeObjectRef
 
 __version__ = "0.1.0"
 
@@ -187,7 +187,6 @@ _HOMES: Final = {
     "cell.progress": "PushProgress TransferProgress",
     "cell.pulling": "PullHandle",
     "cell.pushing": "PushHandle",
-    "cell.references": "LargeObjectRef",
     "cell.statistics": "CellStatistics",
     "cell.streams": "PushReport",
     "cell.transfer_verbs": "Offer Received",
@@ -225,6 +224,7 @@ _HOMES: Final = {
     "streaming.transfer_progress": "TransferProgressTracker",
     "transport.keys": "Keys",
     "wire.payload": "register_dataclass register_enum",
+    "wire.references": "LargeObjectRef",
 }
 """Module -> its names here: the imports above, for run time. tests/test_init.py holds that they are the same."""
 

@@ -78,16 +78,22 @@ class Fetch:
             if self.is_over or (error is None and self._missing):
                 return
             self.is_over = True
+        done, self._done = self._done, _nothing  # it mostly knows this fetch: a cycle would keep the pieces
         if error is not None:
             self.abort()
-            self._done([], error)
+            done([], error)
             return
+        handles, self._handles = self._handles, []
         try:
-            pieces = self._table.frames([each.result(0) for each in self._handles])
+            pieces = self._table.frames([each.result(0) for each in handles])
         except DecodeError as wrong:
-            self._done([], wrong)
+            done([], wrong)
         else:
-            self._done([self._tree, *pieces], None)
+            done([self._tree, *pieces], None)
+
+
+def _nothing(frames: list[Buffer], error: Exception | None) -> None:
+    """Is told of what has been told."""
 
 
 class PiecesSink(BufferSink):
