@@ -7,6 +7,7 @@ FlowMoved   (inside a node only) some more of a message that travels as a flow h
 Ask         (inside a node only) a request of a machine; its `answered` is told how it ends at each target
 Unask       (inside a node only) a machine waits no longer for any of its requests
 Answer      (inside a node only) reply to a request that a machine has taken
+Tell        (inside a node only) a message of the plane to children; it may be lost
 Send        hand a packet to one connection
 FlowEnded   a message of this cell's own that was cut has ended its way to one target
 Invoke      run the handler of a request; later `Node.reply`
@@ -26,6 +27,7 @@ Write       check and write a chunk; later `Node.chunk_written`
 Commit      give the file its final name; later `Node.pull_committed`
 Abandon     close the sink after a failure; later `Node.pull_abandoned`
 PullEnded   a pull of this cell's own has ended; its handle learns how
+FactsChanged the plane says something new
 PeerChanged a neighbour is up, suspected, stalled or gone
 Redial      make the connection of a lane anew: libzmq never retries after a refusal
 Hangup      forget a connection: nothing that still comes from it counts
@@ -175,6 +177,16 @@ class Answer:
 
     call: Call
     outcome: Outcome
+
+
+@record
+class Tell:
+    """Tell `targets`, children of this cell, something of the plane."""
+
+    targets: tuple[str, ...]
+    topic: str
+    headers: dict[str, Any]
+    bodies: tuple[Buffer, ...]
 
 
 @record
@@ -355,6 +367,13 @@ class PullEnded:
 
 
 @record
+class FactsChanged:
+    """These facts are new, or (without a body) over, for those who watch here."""
+
+    facts: tuple[Any, ...]
+
+
+@record
 class PeerChanged:
     """A neighbour changed its state. `instance` is the one that this is about."""
 
@@ -405,11 +424,11 @@ class Note:
 
 
 Command = (
-    Post | Deliver | GiveBack | FlowMoved | Ask | Unask | Answer
+    Post | Deliver | GiveBack | FlowMoved | Ask | Unask | Answer | Tell
     | Send | FlowEnded | Invoke | Revoke | Finish
     | Produce | Settle | PushEnded | OpenStream | Consume | CloseStream
     | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded
-    | PeerChanged | Redial | Hangup | Exit | Note
+    | FactsChanged | PeerChanged | Redial | Hangup | Exit | Note
 )  # fmt: skip
 
 Work = (

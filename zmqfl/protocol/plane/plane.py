@@ -1,0 +1,225 @@
+"""The plane of one cell: its own facts, what it hears, and what it tells its children.
+
+    at a cell with a parent           at the root
+    Publisher  --publish-->           RootHub: merge, number
+                                      Hub --update--> its children
+    Subscriber <--update--            (is its own subscriber: what it numbers it knows)
+    Hub        --update--> children
+
+The way up is requests to the root, repeated until they are answered; the way down is messages that may be lost, link by
+link, with numbers by which a loss is seen. A message of the plane crosses each link once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zmqfl.errors import CellReturnCode, DecodeError
+from zmqfl.fqcn import FQCN
+from zmqfl.protocol.commands import Answer, Ask, Call, Command, FactsChanged, Outcome
+from zmqfl.protocol.plane.hub import Hub, RootHub, Rule, everything
+from zmqfl.protocol.plane.publisher import TIMEOUT, Publisher
+from zmqfl.protocol.plane.replica import Replica
+from zmqfl.protocol.plane.subscriber import Subscriber
+from zmqfl.protocol.plane.updates import CHANNEL, PlaneTopic, Update, decode_heads, decode_update
+from zmqfl.wire.messages import Buffer
+
+PAUSE = 2.0
+"""Seconds after which the root is told again that a cell has gone."""
+
+
+class Plane:
+    """See the module. `epoch`: a number of this start, for the root; `beat`: seconds."""
+
+    def __init__(self, fqcn: str, epoch: int, has_parent: bool, beat: float, rule: Rule = everything) -> None:
+        self.fqcn = fqcn
+        self.publisher = Publisher(fqcn)
+        self.hub = Hub(fqcn, beat, rule)
+        self.subscriber = Subscriber() if has_parent else None
+        self.dropped = 0
+        """Messages that could not be read, or came from others than the parent."""
+        self._root = RootHub(epoch) if not has_parent else None
+        self._parent = ""
+        self._root_name = fqcn
+        self._departed: dict[str, float | None] = {}
+        """Children that are gone -> when the root is told again; None while it is being told."""
+
+    @property
+    def replica(self) -> Replica:
+        """What is known here."""
+        return self._root.replica if self._root is not None else self._own_subscriber.replica
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what is known here is what the parent knows, as far as can be told."""
+        return self._root is not None or self._own_subscriber.is_current
+
+    # -- verbs ---------------------------------------------------------------------------------------------------------
+
+    def set(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
+        """Say something to everybody, or withdraw it (None)."""
+        return self.publisher.set(topic, key, body, now)
+
+    def bound(self, parent: str, root: str, token: int, now: float) -> list[Command]:
+        """This cell has a parent anew; a root calls it once, for itself, with its own name and token."""
+        self._parent, self._root_name = parent, root
+        commands = self.publisher.bound(root, token, now)
+        if self.subscriber is not None:
+            commands += self.subscriber.bound(parent, now)
+        return commands + self._tell_departed(now)
+
+    def unbound(self) -> list[Command]:
+        """The link to the parent is no more."""
+        self._parent = ""
+        commands = self.publisher.unbound()
+        if self.subscriber is not None:
+            commands += self.subscriber.unbound()
+        return commands
+
+    def child_bound(self, name: str) -> None:
+        """A child is back before the root knew that it was gone."""
+        if self._departed.get(name) is not None:
+            del self._departed[name]
+
+    def child_gone(self, name: str, now: float) -> list[Command]:
+        """A child is gone."""
+        self.hub.forget(name)
+        if self._root is not None:
+            return self._told(self._root.departed(name), now)
+        self._departed[name] = now
+        return self._tell_departed(now)
+
+    # -- doors ---------------------------------------------------------------------------------------------------------
+
+    def receive(self, call: Call, now: float) -> list[Command]:
+        """A request on the plane's channel."""
+        if call.topic == PlaneTopic.SUBSCRIBE:
+            return self._subscribe(call)
+        if self._root is None:
+            return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"{self.fqcn} is not the root"))]
+        match call.topic:
+            case PlaneTopic.PUBLISH:
+                outcome, updates = self._root.publish(call)
+                return [Answer(call, outcome), *self._told(updates, now)]
+            case PlaneTopic.CHECK:
+                return [Answer(call, self._root.check(call))]
+            case PlaneTopic.DEPARTED:
+                name = str(call.headers.get("c", ""))
+                if not FQCN.is_ancestor(call.origin, name) and not self._is_child(call.origin, name):
+                    text = f"{call.origin} cannot know that {name} is gone"
+                    return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, text))]
+                return [Answer(call, Outcome(CellReturnCode.OK)), *self._told(self._root.departed(name), now)]
+        return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"no topic {call.channel}:{call.topic}"))]
+
+    def heard(
+        self, origin: str, topic: str, headers: Mapping[str, Any], bodies: tuple[Buffer, ...], now: float
+    ) -> list[Command]:
+        """A message of the plane has come down."""
+        if self.subscriber is None or origin != self._parent:
+            self.dropped += 1
+            return []
+        try:
+            if topic == PlaneTopic.UPDATE:
+                commands = self.subscriber.update(decode_update(headers, bodies), now)
+            elif topic == PlaneTopic.HEADS:
+                commands = self.subscriber.heads_are(*decode_heads(bodies), now)
+            else:
+                raise DecodeError(f"no topic {topic!r}")
+        except DecodeError:
+            self.dropped += 1
+            return []
+        return commands + self._pass_on(now)
+
+    def answered(self, tag: Any, target: str, outcome: Outcome, now: float) -> list[Command]:
+        """The root has heard that a child is gone, or not."""
+        name = str(tag)
+        if name in self._departed:
+            if outcome.code is CellReturnCode.OK or outcome.code is CellReturnCode.INVALID_REQUEST:
+                del self._departed[name]
+            else:
+                self._departed[name] = now + PAUSE
+        return []
+
+    def told(self, now: float) -> list[Command]:
+        """A machine of this plane was answered: what has come of it."""
+        return self._pass_on(now)
+
+    def handle_timeout(self, now: float) -> list[Command]:
+        """Whatever is due."""
+        commands = self.publisher.handle_timeout(now)
+        if self.subscriber is not None:
+            commands += self.subscriber.handle_timeout(now)
+        commands += self.hub.handle_timeout(*self._position, now)
+        return commands + self._tell_departed(now)
+
+    @property
+    def deadline(self) -> float | None:
+        """When `handle_timeout` has something to do."""
+        times = [self.publisher.deadline, self.hub.deadline]
+        if self._parent:
+            times += self._departed.values()
+        if self.subscriber is not None:
+            times.append(self.subscriber.deadline)
+        return min((at for at in times if at is not None), default=None)
+
+    # -- within --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _own_subscriber(self) -> Subscriber:
+        assert self.subscriber is not None, "the root has none"
+        return self.subscriber
+
+    @property
+    def _position(self) -> tuple[int, dict[str, int]]:
+        """Epoch and numbers."""
+        if self._root is not None:
+            return self._root.epoch, self._root.heads
+        return self._own_subscriber.epoch, self._own_subscriber.heads
+
+    def _subscribe(self, call: Call) -> list[Command]:
+        return self.hub.subscribe(call, self.replica, *self._position)
+
+    def _told(self, updates: list[Update], now: float) -> list[Command]:
+        """What the root has numbered."""
+        facts = tuple(fact for update in updates for fact in update.facts)
+        return [*self.hub.tell(updates, now), *([FactsChanged(facts)] if facts else [])]
+
+    def _pass_on(self, now: float) -> list[Command]:
+        """What the subscriber has heard, for the children and for who watches here."""
+        if self.subscriber is None:
+            return []
+        facts, updates = self.subscriber.take()
+        commands = self.hub.tell(updates, now)
+        if facts and not updates:  # by a snapshot: the children see by the numbers that they miss something
+            self.hub.remind_of({fact.topic for fact in facts}, now)
+        return [*commands, *([FactsChanged(tuple(facts))] if facts else [])]
+
+    def _tell_departed(self, now: float) -> list[Command]:
+        if self._root is not None or not self._parent:
+            return []
+        asks: list[Command] = []
+        for name, at in self._departed.items():
+            if at is not None and at <= now:
+                self._departed[name] = None
+                asks.append(
+                    Ask(
+                        self,
+                        name,
+                        (self._root_name,),
+                        CHANNEL,
+                        PlaneTopic.DEPARTED,
+                        {"c": name},
+                        0,
+                        (),
+                        TIMEOUT,
+                        repeatable=True,
+                    )
+                )
+        return asks
+
+    def _is_child(self, origin: str, name: str) -> bool:
+        return FQCN.get_parent(name) == origin
+
+    def __repr__(self) -> str:
+        return f"<Plane {self.fqcn} {len(self.replica)} facts, {len(self.hub.subscribers)} subscribers>"
