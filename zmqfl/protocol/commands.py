@@ -8,6 +8,9 @@ Ask         (inside a node only) a request of a machine; its `answered` is told 
 Unask       (inside a node only) a machine waits no longer for any of its requests
 Answer      (inside a node only) reply to a request that a machine has taken
 Tell        (inside a node only) a message of the plane to children; it may be lost
+Publish     a message of the plane to all children that listen where this cell publishes; it may be lost
+Reopen      cut all who listen there: somebody must hear less, and the others listen again
+Listen      hear what the parent publishes, or no longer
 Send        hand a packet to one connection
 FlowEnded   a message of this cell's own that was cut has ended its way to one target
 Invoke      run the handler of a request; later `Node.reply`
@@ -187,6 +190,32 @@ class Tell:
     topic: str
     headers: dict[str, Any]
     bodies: tuple[Buffer, ...]
+
+
+@record
+class Publish:
+    """Publish something of the plane under `topic`."""
+
+    topic: str
+    headers: dict[str, Any]
+    bodies: tuple[Buffer, ...]
+
+
+@record
+class Reopen:
+    """Close where this cell publishes and open it again: nobody who listened until now hears more."""
+
+
+@record
+class Listen:
+    """Listen where the parent says that it publishes (WELCOME, field `plane`), as `fqcn` on link session `session`.
+
+    `plane` "": nowhere any more.
+    """
+
+    plane: str
+    fqcn: str
+    session: int
 
 
 @record
@@ -424,7 +453,7 @@ class Note:
 
 
 Command = (
-    Post | Deliver | GiveBack | FlowMoved | Ask | Unask | Answer | Tell
+    Post | Deliver | GiveBack | FlowMoved | Ask | Unask | Answer | Tell | Publish | Reopen | Listen
     | Send | FlowEnded | Invoke | Revoke | Finish
     | Produce | Settle | PushEnded | OpenStream | Consume | CloseStream
     | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded

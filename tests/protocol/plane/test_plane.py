@@ -9,7 +9,7 @@ import pytest
 
 from zmqfl.errors import CellReturnCode
 from zmqfl.fqcn import FQCN
-from zmqfl.protocol.commands import Answer, Ask, Call, Command, FactsChanged, Note, Outcome, Tell, Unask
+from zmqfl.protocol.commands import Answer, Ask, Call, Command, FactsChanged, Listen, Note, Outcome, Tell, Unask
 from zmqfl.protocol.plane.facts import Fact, props_topic
 from zmqfl.protocol.plane.plane import Plane
 
@@ -98,7 +98,7 @@ class Tree:
                         self._tell(name, target, command)
                 case FactsChanged():
                     self._watch(name, command.facts)
-                case Note():
+                case Note() | Listen():
                     pass
                 case _:
                     raise AssertionError(command)

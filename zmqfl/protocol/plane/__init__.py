@@ -6,5 +6,6 @@ replica      the facts that one cell knows, as its hub has told them
 publisher    a cell's own facts, until the root has them
 hub          what a cell tells its children; at the root also the numbers
 subscriber   what a cell hears from its parent, gaps repaired
-plane        the four as one machine
+publication  what a hub and its children say where updates are published
+plane        all as one machine
 """

@@ -11,12 +11,14 @@ Topics end in "/", so "props/site-1/" is no prefix of "props/site-10/":
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeVar
 
 from zmqfl.errors import DecodeError
 from zmqfl.fqcn import FQCN
 from zmqfl.wire.record import record
+
+T = TypeVar("T")
 
 PROPS: Final = "props/"
 RIDS: Final = "rids/"
@@ -28,7 +30,14 @@ MAX_BODY = 32 * 1024
 """Bytes of what one fact says. The plane is for small things: what is larger is offered, and its reference announced."""
 MOST_BYTES = 48 * 1024
 """Bytes of facts in one message (one fact at least): less than the control lane takes, so that none overtakes another."""
+MOST_FACTS = 256
+"""Facts in one message."""
+CELL_FACTS = 4096
+CELL_SIZE = 4 * 1024 * 1024
+"""Facts, and bytes of them, that one cell may publish."""
 MAX_NUMBER = (1 << 63) - 1
+OVERHEAD = 48
+"""Bytes of a fact on the wire beside its texts and its body."""
 
 
 @record
@@ -45,8 +54,8 @@ class Fact:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in a queue or a replica, about."""
-        return len(self.origin) + len(self.topic) + len(self.key) + len(self.body or b"") + 40
+        """Bytes that it takes in a message at most; in a replica about as many."""
+        return len(self.origin) + byte_length(self.topic) + byte_length(self.key) + len(self.body or b"") + OVERHEAD
 
 
 Topic = str
@@ -76,11 +85,32 @@ def rids_topic(group: str) -> Topic:
 
 def problem_of_topic(topic: object) -> str:
     """What is wrong with a topic; "" when nothing is."""
-    if type(topic) is not str or not topic.endswith(END) or len(topic) > MAX_TOPIC:
-        return f"a topic is a str of at most {MAX_TOPIC} characters that ends in {END!r}"
-    if not topic.startswith((PROPS, RIDS)) or topic in (PROPS, RIDS):
-        return f"a topic begins with {PROPS!r} or {RIDS!r} and a name"
+    if type(topic) is not str or len(topic) > MAX_TOPIC or not topic.isprintable():
+        return f"a topic is a str of at most {MAX_TOPIC} characters that can be printed"
+    kind, _, name = topic.partition(END)
+    if kind + END not in (PROPS, RIDS) or name.find(END) != len(name) - 1 or name in ("", END):
+        return f"a topic is {PROPS!r} or {RIDS!r}, a name without {END!r}, and {END!r}"
     return ""
+
+
+def byte_length(text: str) -> int:
+    """Bytes of a text on the wire."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """`items` in lists that fit a message each: of MOST_FACTS and MOST_BYTES at most, and one item at least."""
+    batch: list[T] = []
+    room = MOST_BYTES
+    for item in items:
+        needed = size(item)
+        if batch and (needed > room or len(batch) == MOST_FACTS):
+            yield batch
+            batch, room = [], MOST_BYTES
+        batch.append(item)
+        room -= needed
+    if batch:
+        yield batch
 
 
 def encode_facts(facts: Iterable[Fact]) -> list[list[Any]]:
@@ -100,8 +130,9 @@ def _decode(row: object) -> Fact:
         case [str(origin), int(token), int(number), int(floor), str(topic), str(key), (bytes() | None) as body] if (
             _is_sound(token, number, floor)
         ):
-            if problem := FQCN.validate(origin) or problem_of_topic(topic):
-                raise DecodeError(f"fact of {origin[:80]!r}: {problem}")
+            problem = FQCN.validate(origin) or problem_of_topic(topic)
+            if problem or origin != FQCN.normalize(origin):
+                raise DecodeError(f"fact of {origin[:80]!r}: {problem or 'blanks around the name'}")
             if topic.startswith(PROPS) and topic != props_topic(origin):
                 raise DecodeError(f"a prop of {origin!r} under the topic of another cell, {topic!r}")
             if not 0 < len(key) <= MAX_KEY or len(body or b"") > MAX_BODY:

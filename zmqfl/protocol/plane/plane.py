@@ -7,7 +7,8 @@
     Hub        --update--> children
 
 The way up is requests to the root, repeated until they are answered; the way down is messages that may be lost, link by
-link, with numbers by which a loss is seen. A message of the plane crosses each link once.
+link, with numbers by which a loss is seen. A message of the plane crosses each link once. Updates go by publication
+(`publication`) to who listens to those, and by its link to who does not or cannot; all else goes by the links.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from zmqfl.errors import CellReturnCode, DecodeError
-from zmqfl.fqcn import FQCN
-from zmqfl.protocol.commands import Answer, Ask, Call, Command, FactsChanged, Outcome
+from zmqfl.fqcn import FQCN, tree_parent
+from zmqfl.protocol.commands import Answer, Ask, Call, Command, FactsChanged, Listen, Outcome
 from zmqfl.protocol.plane.hub import Hub, RootHub, Rule, everything
 from zmqfl.protocol.plane.publisher import TIMEOUT, Publisher
 from zmqfl.protocol.plane.replica import Replica
@@ -42,8 +43,11 @@ class Plane:
         self._root = RootHub(epoch) if not has_parent else None
         self._parent = ""
         self._root_name = fqcn
-        self._departed: dict[str, float | None] = {}
-        """Children that are gone -> when the root is told again; None while it is being told."""
+        self._departed: dict[str, float] = {}
+        """Children that are gone -> when the root is told."""
+        self._telling: dict[str, int] = {}
+        """Those of which the root is being told -> the number of that request."""
+        self._asked = 0
 
     @property
     def replica(self) -> Replica:
@@ -61,12 +65,17 @@ class Plane:
         """Say something to everybody, or withdraw it (None)."""
         return self.publisher.set(topic, key, body, now)
 
-    def bound(self, parent: str, root: str, token: int, now: float) -> list[Command]:
-        """This cell has a parent anew; a root calls it once, for itself, with its own name and token."""
+    def bound(
+        self, parent: str, root: str, token: int, now: float, published: str = "", session: int = 0
+    ) -> list[Command]:
+        """This cell has a parent anew; a root calls it once, for itself, with its own name and token.
+
+        `published`: where the parent publishes, as its WELCOME says; `session`: of the link.
+        """
         self._parent, self._root_name = parent, root
         commands = self.publisher.bound(root, token, now)
         if self.subscriber is not None:
-            commands += self.subscriber.bound(parent, now)
+            commands += [*self.subscriber.bound(parent, now), Listen(published, self.fqcn, session)]
         return commands + self._tell_departed(now)
 
     def unbound(self) -> list[Command]:
@@ -74,17 +83,17 @@ class Plane:
         self._parent = ""
         commands = self.publisher.unbound()
         if self.subscriber is not None:
-            commands += self.subscriber.unbound()
+            commands += [*self.subscriber.unbound(), Listen("", self.fqcn, 0)]
         return commands
 
     def child_bound(self, name: str) -> None:
         """A child is back before the root knew that it was gone."""
-        if self._departed.get(name) is not None:
-            del self._departed[name]
+        self._departed.pop(name, None)
+        self._telling.pop(name, None)
 
     def child_gone(self, name: str, now: float) -> list[Command]:
         """A child is gone."""
-        self.hub.forget(name)
+        self.hub.forget(name, now)
         if self._root is not None:
             return self._told(self._root.departed(name), now)
         self._departed[name] = now
@@ -95,7 +104,10 @@ class Plane:
     def receive(self, call: Call, now: float) -> list[Command]:
         """A request on the plane's channel."""
         if call.topic == PlaneTopic.SUBSCRIBE:
-            return self._subscribe(call)
+            if tree_parent(call.origin, self._root_name) != self.fqcn:
+                text = f"{call.origin} is no child of {self.fqcn}"
+                return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, text))]
+            return self.hub.subscribe(call, self.replica, *self._position)
         if self._root is None:
             return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, f"{self.fqcn} is not the root"))]
         match call.topic:
@@ -106,7 +118,7 @@ class Plane:
                 return [Answer(call, self._root.check(call))]
             case PlaneTopic.DEPARTED:
                 name = str(call.headers.get("c", ""))
-                if not FQCN.is_ancestor(call.origin, name) and not self._is_child(call.origin, name):
+                if not FQCN.is_ancestor(call.origin, name):
                     text = f"{call.origin} cannot know that {name} is gone"
                     return [Answer(call, Outcome(CellReturnCode.INVALID_REQUEST, text))]
                 return [Answer(call, Outcome(CellReturnCode.OK)), *self._told(self._root.departed(name), now)]
@@ -133,12 +145,12 @@ class Plane:
 
     def answered(self, tag: Any, target: str, outcome: Outcome, now: float) -> list[Command]:
         """The root has heard that a child is gone, or not."""
-        name = str(tag)
-        if name in self._departed:
-            if outcome.code is CellReturnCode.OK or outcome.code is CellReturnCode.INVALID_REQUEST:
-                del self._departed[name]
-            else:
-                self._departed[name] = now + PAUSE
+        name, number = tag
+        if self._telling.get(name) != number:
+            return []
+        del self._telling[name]
+        if outcome.code not in (CellReturnCode.OK, CellReturnCode.INVALID_REQUEST):
+            self._departed.setdefault(name, now + PAUSE)
         return []
 
     def told(self, now: float) -> list[Command]:
@@ -177,9 +189,6 @@ class Plane:
             return self._root.epoch, self._root.heads
         return self._own_subscriber.epoch, self._own_subscriber.heads
 
-    def _subscribe(self, call: Call) -> list[Command]:
-        return self.hub.subscribe(call, self.replica, *self._position)
-
     def _told(self, updates: list[Update], now: float) -> list[Command]:
         """What the root has numbered."""
         facts = tuple(fact for update in updates for fact in update.facts)
@@ -189,37 +198,23 @@ class Plane:
         """What the subscriber has heard, for the children and for who watches here."""
         if self.subscriber is None:
             return []
-        facts, updates = self.subscriber.take()
+        facts, updates, replaced = self.subscriber.take()
         commands = self.hub.tell(updates, now)
-        if facts and not updates:  # by a snapshot: the children see by the numbers that they miss something
-            self.hub.remind_of({fact.topic for fact in facts}, now)
+        if replaced:  # by a snapshot: the children see by the numbers that they miss something
+            self.hub.remind_of(replaced, now)
         return [*commands, *([FactsChanged(tuple(facts))] if facts else [])]
 
     def _tell_departed(self, now: float) -> list[Command]:
         if self._root is not None or not self._parent:
             return []
         asks: list[Command] = []
-        for name, at in self._departed.items():
-            if at is not None and at <= now:
-                self._departed[name] = None
-                asks.append(
-                    Ask(
-                        self,
-                        name,
-                        (self._root_name,),
-                        CHANNEL,
-                        PlaneTopic.DEPARTED,
-                        {"c": name},
-                        0,
-                        (),
-                        TIMEOUT,
-                        repeatable=True,
-                    )
-                )
+        for name in [name for name, at in self._departed.items() if at <= now]:
+            del self._departed[name]
+            self._asked += 1
+            self._telling[name] = self._asked
+            tag, root, headers = (name, self._asked), (self._root_name,), {"c": name}
+            asks.append(Ask(self, tag, root, CHANNEL, PlaneTopic.DEPARTED, headers, 0, (), TIMEOUT, repeatable=True))
         return asks
-
-    def _is_child(self, origin: str, name: str) -> bool:
-        return FQCN.get_parent(name) == origin
 
     def __repr__(self) -> str:
         return f"<Plane {self.fqcn} {len(self.replica)} facts, {len(self.hub.subscribers)} subscribers>"

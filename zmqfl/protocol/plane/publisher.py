@@ -7,12 +7,13 @@
     idle      CHECK seconds without a publish      asking    check: does the root know what we say?
     telling   answered OK                          idle      told, unless changed since; more: telling again
     telling   answered otherwise                   waiting   the cell hears of what the root refuses for good
-    asking    answered "differs"                   idle      everything is to be told again
+    asking    answered                             idle      "differs": everything is to be told again
     waiting   a pause is over                      idle
     any       unbound                              apart
 
 The root takes a publish twice without harm (see `register`), so nothing here must be at most once. A withdrawn fact is
-remembered until the root knows; then the floor covers it.
+remembered until the root knows; then the floor covers it. A fact that stands for long would hold the floor down, and the
+root would keep a mark of each one withdrawn since: when there are two marks to a fact, the oldest get new numbers.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from typing import Any
 
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Ask, Command, Level, Note, Outcome, Unask
-from zmqfl.protocol.plane.facts import MOST_BYTES, Fact, encode_facts
+from zmqfl.protocol.plane.facts import CELL_FACTS, CELL_SIZE, Fact, batches, encode_facts
 from zmqfl.protocol.plane.updates import CHANNEL, PlaneTopic
 from zmqfl.wire import payload
 
-MOST_FACTS = 256
-"""Facts of one publish."""
 CHECK = 20.0
 """Seconds after which the root is asked whether it knows everything: what a cut behind a relay has undone is mended."""
+REFUSED_CHECK = 300.0
+"""The same after it has refused something: it does not know everything, and would refuse it again."""
+MOST_MARKS = 256
+"""Marks of withdrawn facts that the root may keep for this cell, beside two to a fact."""
 PAUSE = 1.0
 TIMEOUT = 10.0
 
@@ -54,25 +57,36 @@ class Publisher:
         self._root = ""
         self._number = 0
         self._facts: dict[tuple[str, str], tuple[int, bytes | None]] = {}
-        """(topic, key) -> (number, body); None: withdrawn, and the root may not know it yet."""
+        """(topic, key) -> (number, body), by number; None: withdrawn, and the root may not know it yet."""
         self._untold: dict[tuple[str, str], None] = {}
         self._under_way: dict[tuple[str, str], int] = {}
+        self._sent: set[tuple[str, str]] = set()
+        """Places of which the root may know something."""
+        self._count = self._size = 0
+        """Facts that are said, and their bytes."""
         self._due: float | None = None
         self._is_new = False
         """The root is to hear of this start even where there is nothing to tell: what a former one said is over."""
+        self._is_refused = False
 
     # -- verbs ---------------------------------------------------------------------------------------------------------
 
     def set(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
-        """Say something under a topic and key from now on, or withdraw it."""
+        """Say something under a topic and key from now on, or withdraw it. More than a cell may say is not said."""
         place = topic, key
         held = self._facts.get(place)
         if (held[1] if held is not None else None) == body:
             return []
-        self._number += 1
-        self._facts[place] = self._number, body
-        self._untold.pop(place, None)
-        self._untold[place] = None
+        if body is not None and not self._has_room(place, body):
+            text = f"{self.fqcn}: {key!r} is not published: a cell may say {CELL_FACTS} facts of {CELL_SIZE} bytes"
+            return [Note(Level.WARNING, f"{text}; withdraw some, or offer what is large and announce it")]
+        if body is None and place not in self._sent:  # it was never told: a cell that is alone must not grow by this
+            self._remove(place)
+            return []
+        self._keep(place, body)
+        while self._number - self._floor > 3 * len(self._facts) + MOST_MARKS:
+            oldest = next(iter(self._facts))
+            self._keep(oldest, self._facts[oldest][1])
         return self._tell(now)
 
     def bound(self, root: str, token: int, now: float) -> list[Command]:
@@ -90,7 +104,8 @@ class Publisher:
 
     def own(self) -> list[Fact]:
         """What this cell says now."""
-        return [self._fact(place) for place, (_, body) in self._facts.items() if body is not None]
+        floor = self._floor
+        return [self._fact(place, floor) for place, (_, body) in self._facts.items() if body is not None]
 
     # -- doors ---------------------------------------------------------------------------------------------------------
 
@@ -98,9 +113,9 @@ class Publisher:
         """The root has answered, or cannot be reached."""
         if tag == "check" and self.state is PublisherState.ASKING:
             self.state = PublisherState.IDLE
-            if outcome.code is CellReturnCode.OK and outcome.headers.get("same"):
-                return self._rest(now + CHECK)
-            return self._tell_all(now) if outcome.code is CellReturnCode.OK else self._pause(now)
+            if outcome.code is not CellReturnCode.OK:
+                return self._pause(now)
+            return self._tell(now) if outcome.headers.get("same") else self._tell_all(now)
         if tag != "publish" or self.state is not PublisherState.TELLING:
             return []
         told, self._under_way = self._under_way, {}
@@ -112,6 +127,7 @@ class Publisher:
         if outcome.code is CellReturnCode.INVALID_REQUEST:  # for good: to tell it again would change nothing
             self._is_told(told)
             self._is_new = False
+            self._is_refused = True
             text = f"{self.fqcn}: the root refuses what this cell publishes: {outcome.error}"
             self.state = PublisherState.IDLE
             return [Note(Level.WARNING, text), *self._tell(now)]
@@ -139,26 +155,51 @@ class Publisher:
 
     # -- within --------------------------------------------------------------------------------------------------------
 
+    @property
+    def _floor(self) -> int:
+        """The number below all that stand or are being withdrawn."""
+        return next(iter(self._facts.values()))[0] - 1 if self._facts else self._number
+
+    def _has_room(self, place: tuple[str, str], body: bytes) -> bool:
+        _, held = self._facts.get(place, (0, None))
+        count = self._count + (held is None)
+        return count <= CELL_FACTS and self._size - self._size_of(place, held) + self._size_of(place, body) <= CELL_SIZE
+
+    def _keep(self, place: tuple[str, str], body: bytes | None) -> None:
+        """Under the next number, as the last of all."""
+        self._remove(place)
+        self._number += 1
+        self._facts[place] = self._number, body
+        self._untold[place] = None
+        self._count += body is not None
+        self._size += self._size_of(place, body)
+
+    def _remove(self, place: tuple[str, str]) -> None:
+        self._untold.pop(place, None)
+        if (held := self._facts.pop(place, None)) is not None:
+            self._count -= held[1] is not None
+            self._size -= self._size_of(place, held[1])
+
+    def _size_of(self, place: tuple[str, str], body: bytes | None) -> int:
+        return 0 if body is None else Fact(self.fqcn, 0, 0, 0, *place, body).size
+
     def _tell_all(self, now: float) -> list[Command]:
-        self._untold = dict.fromkeys(sorted(self._facts, key=lambda place: self._facts[place][0]))
+        self._untold = dict.fromkeys(self._facts)
         self._under_way = {}
+        self._is_refused = False
         return self._tell(now)
 
     def _tell(self, now: float) -> list[Command]:
         if self.state is not PublisherState.IDLE:
             return []
         if not self._untold and not self._is_new:
-            return self._rest(now + CHECK)
-        facts: list[Fact] = []
-        size = 0
-        for place in list(self._untold):
-            fact = self._fact(place)
-            size += fact.size
-            if facts and (size > MOST_BYTES or len(facts) >= MOST_FACTS):
-                break
-            facts.append(fact)
-            del self._untold[place]
-            self._under_way[place] = fact.number
+            return self._rest(now + (REFUSED_CHECK if self._is_refused else CHECK))
+        floor = self._floor
+        facts = next(batches((self._fact(place, floor) for place in self._untold), lambda fact: fact.size), [])
+        for fact in facts:
+            del self._untold[fact.topic, fact.key]
+            self._under_way[fact.topic, fact.key] = fact.number
+            self._sent.add((fact.topic, fact.key))
         self.state = PublisherState.TELLING
         self._due = None
         bodies = tuple(payload.encode(encode_facts(facts)))
@@ -181,6 +222,7 @@ class Publisher:
         for place, number in told.items():
             if self._facts.get(place) == (number, None):
                 del self._facts[place]
+                self._sent.discard(place)
 
     def _pause(self, now: float) -> list[Command]:
         self._untold = dict.fromkeys([*self._under_way, *self._untold])
@@ -192,9 +234,8 @@ class Publisher:
         self._due = until
         return []
 
-    def _fact(self, place: tuple[str, str]) -> Fact:
+    def _fact(self, place: tuple[str, str], floor: int) -> Fact:
         number, body = self._facts[place]
-        floor = min(number for number, _ in self._facts.values()) - 1
         return Fact(self.fqcn, self.token, number, floor, *place, body)
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@
     a start                 a fact of a newer start        whatever the older one said is over; kept
     a fact                  a floor above its number       over: its withdrawal is on the way, or was lost
     the place               a number not above its own     dropped
-    the place               a higher number                kept in its stead
+    the place               a higher number                kept in its stead; told unless it says the same
     not the place           a number up to the floor       dropped: it was withdrawn, and forgotten since
 
 A withdrawn fact stays as a mark (no body) until the origin says by its floor that nothing older can still be valid. The
@@ -16,7 +16,7 @@ the CRDT literature, with the stamps of one writer per place.)
 
 from __future__ import annotations
 
-from zmqfl.protocol.plane.facts import Fact, place_of, withdrawal_of
+from zmqfl.protocol.plane.facts import CELL_FACTS, CELL_SIZE, Fact, place_of, withdrawal_of
 
 
 class _Origin:
@@ -27,7 +27,23 @@ class _Origin:
         self.floor = 0
         self.facts: dict[tuple[str, str], Fact] = {}
         """By (topic, key); those without a body are marks."""
-        self.size = 0
+        self.count = self.numbers = self.size = 0
+        """Of those with a body: how many, and the sum of their numbers; bytes of all."""
+
+    def keep(self, fact: Fact) -> None:
+        self.remove(fact.topic, fact.key)
+        self.facts[fact.topic, fact.key] = fact
+        self._count(fact, 1)
+
+    def remove(self, topic: str, key: str) -> None:
+        if (fact := self.facts.pop((topic, key), None)) is not None:
+            self._count(fact, -1)
+
+    def _count(self, fact: Fact, sign: int) -> None:
+        self.size += sign * fact.size
+        if fact.body is not None:
+            self.count += sign
+            self.numbers += sign * fact.number
 
 
 class Register:
@@ -38,20 +54,20 @@ class Register:
 
     def merge(self, fact: Fact) -> list[Fact]:
         """Take a fact in. Returns what is new to those who knew all before: facts, and withdrawals of what is over."""
-        over = self.begin(fact.origin, fact.token)
+        over = {place_of(each): each for each in self.begin(fact.origin, fact.token)}
         known = self._origins[fact.origin]
         if fact.token < known.token:
             return []
-        over += _raise_floor(known, fact.floor)
-        place = fact.topic, fact.key
-        held = known.facts.get(place)
+        held = known.facts.get((fact.topic, fact.key))
+        over.update((place_of(each), each) for each in _raise_floor(known, fact.floor))
         if fact.number <= (held.number if held is not None else known.floor):
-            return over
-        known.facts[place] = fact
-        known.size += fact.size - (held.size if held is not None else 0)
-        if fact.body is None and (held is None or held.body is None):
-            return over
-        return [*(each for each in over if place_of(each) != place_of(fact)), fact]
+            return list(over.values())
+        known.keep(fact)
+        if held is not None and held.body == fact.body:  # only its number is new
+            over.pop(place_of(fact), None)
+        elif held is not None or fact.body is not None:
+            over[place_of(fact)] = fact
+        return list(over.values())
 
     def begin(self, origin: str, token: int) -> list[Fact]:
         """A start of a cell is heard of: whatever an older one said is over. Returns the withdrawals."""
@@ -68,18 +84,22 @@ class Register:
         facts = known.facts.values() if known is not None else ()
         return [withdrawal_of(fact) for fact in facts if fact.body is not None]
 
+    def has_room(self, fact: Fact) -> bool:
+        """Whether its origin may say this beside what it has said.
+
+        There may be two marks to a fact (see `publisher`), and what they take is counted too.
+        """
+        known = self._origins.get(fact.origin, _Origin(0))
+        held = known.facts.get((fact.topic, fact.key))
+        count = known.count - (held is not None and held.body is not None) + (fact.body is not None)
+        places = len(known.facts) + (held is None)
+        size = known.size - (held.size if held is not None else 0) + fact.size
+        return count <= CELL_FACTS and places <= 4 * CELL_FACTS and size <= 2 * CELL_SIZE
+
     def digest(self, origin: str) -> tuple[int, int, int]:
         """(token, number of facts, sum of their numbers): enough to see whether an origin has more to say."""
         known = self._origins.get(origin)
-        if known is None:
-            return 0, 0, 0
-        numbers = [fact.number for fact in known.facts.values() if fact.body is not None]
-        return known.token, len(numbers), sum(numbers)
-
-    def size(self, origin: str) -> int:
-        """Bytes of what an origin has said, marks included, about."""
-        known = self._origins.get(origin)
-        return known.size if known is not None else 0
+        return (known.token, known.count, known.numbers) if known is not None else (0, 0, 0)
 
     def origins(self) -> list[str]:
         """Who has said something."""
@@ -90,7 +110,8 @@ class Register:
         return [fact for known in self._origins.values() for fact in known.facts.values() if fact.body is not None]
 
     def __repr__(self) -> str:
-        return f"<Register {len(self.facts())} facts of {len(self._origins)} cells>"
+        count = sum(known.count for known in self._origins.values())
+        return f"<Register {count} facts of {len(self._origins)} cells>"
 
 
 def _raise_floor(known: _Origin, floor: int) -> list[Fact]:
@@ -98,8 +119,7 @@ def _raise_floor(known: _Origin, floor: int) -> list[Fact]:
     if floor <= known.floor:
         return []
     known.floor = floor
-    old = [(place, fact) for place, fact in known.facts.items() if fact.number <= floor]
-    for place, fact in old:
-        del known.facts[place]
-        known.size -= fact.size
-    return [withdrawal_of(fact) for _, fact in old if fact.body is not None]
+    old = [fact for fact in known.facts.values() if fact.number <= floor]
+    for fact in old:
+        known.remove(fact.topic, fact.key)
+    return [withdrawal_of(fact) for fact in old if fact.body is not None]

@@ -45,6 +45,10 @@ class Replica:
             if topic.startswith(prefix):
                 yield from facts.values()
 
+    def has(self, topic: str) -> bool:
+        """Whether there are facts under a topic."""
+        return topic in self._topics
+
     def topics(self) -> list[str]:
         """Those that have facts."""
         return list(self._topics)

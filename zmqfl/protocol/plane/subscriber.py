@@ -5,9 +5,9 @@
     syncing   update                                   syncing   kept until the snapshot is there; too many: ask again
     syncing   snapshot                                 live      its topics replaced; kept updates that go on from it
     syncing   the parent knows nothing itself yet      waiting
-    live      update, the next number of its topic     live      applied, and told on
+    live      update after the last of its topic       live      applied, and told on
     live      update, a number that was there          live      dropped
-    live      update with a gap; heads ahead           syncing   subscribe again: what was lost is in the snapshot
+    live      update after another; heads ahead        syncing   subscribe again: what was lost is in the snapshot
     live      another epoch                            syncing   as above
     live      CHECK seconds without a subscribe        syncing   as above: the heads may have been lost as well
     waiting   a pause is over                          syncing
@@ -29,7 +29,8 @@ from zmqfl.protocol.plane.replica import Replica
 from zmqfl.protocol.plane.updates import CHANNEL, PlaneTopic, Snapshot, Update, decode_snapshot, encode_question
 
 MOST_KEPT = 1024
-"""Updates kept while a snapshot is on its way."""
+MOST_KEPT_SIZE = 4 * 1024 * 1024
+"""Updates, and bytes of them, kept while a snapshot is on its way."""
 PAUSE = 0.5
 TIMEOUT = 30.0
 CHECK = 20.0
@@ -62,9 +63,11 @@ class Subscriber:
         self._prefixes = prefixes
         self._parent = ""
         self._kept: list[Update] = []
+        self._kept_size = 0
         self._due: float | None = None
         self._changed: list[Fact] = []
         self._passed: list[Update] = []
+        self._replaced: set[str] = set()
 
     # -- verbs ---------------------------------------------------------------------------------------------------------
 
@@ -80,20 +83,23 @@ class Subscriber:
         self._due = None
         return [Unask(self)]
 
-    def take(self) -> tuple[list[Fact], list[Update]]:
-        """What has changed, and what is to be told on, since this was last asked."""
-        taken = self._changed, self._passed
-        self._changed, self._passed = [], []
+    def take(self) -> tuple[list[Fact], list[Update], set[str]]:
+        """Since this was last asked: what has changed, what is to be told on, and the topics that a snapshot changed."""
+        taken = self._changed, self._passed, self._replaced
+        self._changed, self._passed, self._replaced = [], [], set()
         return taken
 
     # -- doors ---------------------------------------------------------------------------------------------------------
 
     def update(self, update: Update, now: float) -> list[Command]:
         """The parent tells something new."""
+        if not update.topic.startswith(self._prefixes):
+            return []
         if self.state is SubscriberState.SYNCING:
             self._kept.append(update)
-            if len(self._kept) > MOST_KEPT:
-                self._kept.clear()  # the snapshot will leave a gap, which is mended
+            self._kept_size += sum(fact.size for fact in update.facts)
+            if len(self._kept) > MOST_KEPT or self._kept_size > MOST_KEPT_SIZE:
+                self._drop_kept()  # the snapshot will leave a gap, which is mended
             return []
         if self.state is not SubscriberState.LIVE:
             return []
@@ -102,10 +108,10 @@ class Subscriber:
         return self._missed(now)
 
     def heads_are(self, epoch: int, heads: dict[str, int], now: float) -> list[Command]:
-        """The parent says what the latest numbers are."""
+        """The parent says what the latest numbers are; 0: a topic is forgotten."""
         if self.state is not SubscriberState.LIVE:
             return []
-        if epoch == self.epoch and all(number <= self.heads.get(topic, 0) for topic, number in heads.items()):
+        if epoch == self.epoch and not any(self._is_behind(topic, number) for topic, number in heads.items()):
             return []
         return self._missed(now)
 
@@ -118,6 +124,7 @@ class Subscriber:
         except DecodeError:
             snapshot = None
         if snapshot is None:
+            self.is_current = False
             self.state = SubscriberState.WAITING
             self._due = now + PAUSE
             return []
@@ -125,11 +132,11 @@ class Subscriber:
         self.state = SubscriberState.LIVE
         self.is_current = True
         self._due = now + CHECK
-        kept, self._kept = self._kept, []
-        for update in kept:
-            if self.state is SubscriberState.LIVE and not (update.epoch == self.epoch and self._apply(update)):
-                return self._missed(now)
-        return []
+        kept = list(self._kept)
+        self._drop_kept()
+        if all(update.epoch == self.epoch and self._apply(update) for update in kept):
+            return []
+        return self._missed(now)
 
     def handle_timeout(self, now: float) -> list[Command]:
         """The pause is over, or a check is due."""
@@ -152,7 +159,7 @@ class Subscriber:
     def _subscribe(self, now: float) -> list[Command]:
         self.state = SubscriberState.SYNCING
         self._due = None
-        self._kept = []
+        self._drop_kept()
         bodies = encode_question(self._prefixes, self.epoch, self.heads)
         return [
             Ask(
@@ -169,29 +176,38 @@ class Subscriber:
             )
         ]
 
-    def _apply(self, update: Update) -> bool:
-        """Apply the next number, pass over one that was there; False for a gap."""
-        head = self.heads.get(update.topic, 0)
-        if update.number > head + 1:
+    def _is_behind(self, topic: str, number: int) -> bool:
+        if not topic.startswith(self._prefixes):
             return False
-        if update.number == head + 1:
-            self.heads[update.topic] = update.number
-            self._changed += [fact for fact in update.facts if self.replica.apply(fact)]
-            self._passed.append(update)
+        return number > self.heads.get(topic, 0) if number else topic in self.heads
+
+    def _apply(self, update: Update) -> bool:
+        """Apply what follows the last update of its topic, pass over one that was there; False for a gap."""
+        head = self.heads.get(update.topic, 0)
+        if update.number <= head:
+            return True
+        if update.after != head:
+            return False
+        self.heads[update.topic] = update.number
+        self._changed += [fact for fact in update.facts if self.replica.apply(fact)]
+        self._passed.append(update)
         return True
 
     def _take_in(self, snapshot: Snapshot) -> None:
-        known = snapshot.heads if snapshot.epoch == self.epoch else {}
         chosen = set(snapshot.topics)
-        if snapshot.epoch != self.epoch:
-            chosen |= set(self.replica.topics())  # of another epoch nothing is known to be true
+        # Of another epoch nothing is known to be true, nor of a topic of which the parent says nothing any more.
+        chosen.update(t for t in self.replica.topics() if snapshot.epoch != self.epoch or t not in snapshot.heads)
         facts: dict[str, list[Fact]] = {topic: [] for topic in chosen}
         for fact in snapshot.facts:
             facts.setdefault(fact.topic, []).append(fact)
         for topic, each in facts.items():
             self._changed += self.replica.replace(topic, each)
-        self.epoch = snapshot.epoch
-        self.heads = {**known, **snapshot.heads}
+        self._replaced |= facts.keys()
+        self.epoch, self.heads = snapshot.epoch, dict(snapshot.heads)
+
+    def _drop_kept(self) -> None:
+        self._kept.clear()
+        self._kept_size = 0
 
     def __repr__(self) -> str:
         return f"<Subscriber {self.state} of {self._parent or 'nobody'}, {len(self.replica)} facts>"
