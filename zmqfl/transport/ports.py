@@ -28,6 +28,7 @@ from zmqfl.transport.endpoint import Endpoint
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.listener import Listener
 from zmqfl.transport.outbox import ByteBudget
+from zmqfl.transport.plane_ports import PlanePorts
 from zmqfl.transport.sockets import open_context
 from zmqfl.wire.messages import Buffer, Conn, Lane
 
@@ -36,7 +37,10 @@ TERM_WATCHDOG: Final = 5.0
 
 
 class Ports:
-    """See the module. `wakeup`: a descriptor to watch, too. Raises `UserError`; nothing is left open then."""
+    """See the module. `wakeup`: a descriptor to watch, too. Raises `UserError`; nothing is left open then.
+
+    `plane_port`: where this cell publishes (see `PlanePorts.open`); None: it does not, and hears nobody who does.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Ports:
         keys: Keys | None,
         trusted_network: bool,
         wakeup: int,
+        plane_port: int | None = None,
     ) -> None:
         self.budget = ByteBudget(config.send_budget)
         self.listeners: list[Listener] = []
@@ -54,14 +59,19 @@ class Ports:
         """Connections whose queue is not empty."""
         self.curve = CurvePolicy(keys.allowed if keys is not None else {})
         self._context = open_context(config)
+        self._poller = zmq.Poller()
+        self.plane = PlanePorts(self._poller)
         self.zap = ZapAnswerer(self._context)
         try:
             self._answer_zap(keys)
             self._open(config, listen, parent, keys, trusted_network)
+            if plane_port is not None:
+                bound = [listener.endpoint for listener in self.listeners]
+                zap, curve = self.zap, self.curve
+                self.plane.open(self._context, zap, curve, config, bound, parent, keys, trusted_network, plane_port)
         except BaseException:
             self.close(0.0, "")
             raise
-        self._poller = zmq.Poller()
         self._poller.register(wakeup, zmq.POLLIN)
         self._poller.register(self.zap.socket, zmq.POLLIN)
         for port in self.all():
@@ -125,6 +135,7 @@ class Ports:
         """
         for port in self.all():
             port.close(linger)
+        self.plane.close(linger)
         self.zap.close()
         # term() waits for the linger; should libzmq ever hang, a daemon thread is left behind and not this one.
         watchdog = threading.Thread(target=self._context.term, name=f"zmqfl-term:{name}", daemon=True)

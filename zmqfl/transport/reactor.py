@@ -6,7 +6,8 @@ A pass, in this order:
     2  monitors: an undrained one freezes libzmq, and a lost connection must be known before what follows it
     3  ZAP: who may connect
     4  submissions of other threads: at most 256
-    5  messages: at most 64, 4 MiB or 2 ms, the sockets in turn; the rest in the next pass, which does not wait
+    5  messages: at most 64, 4 MiB or 2 ms, the sockets in turn; the rest in the next pass, which does not wait;
+       then at most 64 publications, and as many of those who want to hear them
     6  deadlines
     7  queues: whatever libzmq takes now; then segments and chunks, where the lanes have room
     8  calls and ends go up: last, as this wakes other threads, and each of them would fight for the interpreter
@@ -39,9 +40,12 @@ from zmqfl.protocol.commands import (
     FlowEnded,
     Hangup,
     Invoke,
+    Listen,
     Note,
     PeerChanged,
+    Publish,
     Redial,
+    Reopen,
     Revoke,
     Send,
     Work,
@@ -52,6 +56,7 @@ from zmqfl.transport.endpoint import Endpoint
 from zmqfl.transport.frames import COPIED, recv_frames
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.listener import Listener
+from zmqfl.transport.plane_ports import PlaneDoor
 from zmqfl.transport.ports import TERM_WATCHDOG, Ports
 from zmqfl.transport.wakeup import Wakeup
 from zmqfl.wire.codec import decode_packet, encode_packet
@@ -101,7 +106,8 @@ class Edges(Protocol):
 class Reactor:
     """See the module. Sockets are opened by the constructor, in the caller's thread: their errors are the caller's.
 
-    Raises `UserError` for an endpoint that cannot be used.
+    `plane`: what the node does for the broadcast plane, `plane_port`: where that is published (see `Ports`). Without it
+    the links tell all. Raises `UserError` for an endpoint that cannot be used.
     """
 
     def __init__(
@@ -114,11 +120,14 @@ class Reactor:
         parent: Endpoint | None,
         keys: Keys | None,
         trusted_network: bool = False,
+        plane: PlaneDoor | None = None,
+        plane_port: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
         self.counters: Counter[str] = Counter()
         self._edges = edges
+        self._plane = plane
         self._clock = clock
         self._inbox: deque[Callable[[float], list[Command]]] = deque()
         self._upward: deque[Finish | Invoke | Work] = deque()
@@ -131,7 +140,8 @@ class Reactor:
         self._turn = 0
         self._pid = os.getpid()
         try:
-            self.ports = Ports(config, listen, parent, keys, trusted_network, self._wakeup.fd)
+            port = None if plane is None else plane_port
+            self.ports = Ports(config, listen, parent, keys, trusted_network, self._wakeup.fd, port)
         except BaseException:
             self._wakeup.close()
             raise
@@ -175,6 +185,8 @@ class Reactor:
 
         def act(now: float) -> list[Command]:
             self.ports.curve.replace(names)
+            if self._plane is not None:
+                self.ports.plane.set_allowed(names, self._plane, now)
             return self.node.set_allowed(names, now)
 
         self.submit(act)
@@ -219,6 +231,7 @@ class Reactor:
             self.ports.zap.handle()
         self._submissions()
         self._receive(ready, now)
+        self._listen(ready, now)
         self._deadlines()
         self._flush()
         self._bulk()
@@ -229,7 +242,7 @@ class Reactor:
         if self._more or self._inbox:
             return 0
         times = [listener.deadline for listener in self.ports.listeners]
-        times.append(self.node.deadline)
+        times += [self.node.deadline, self.ports.plane.deadline]
         now = self._clock()
         if self.ports.is_full:
             times.append(now + FULL_PAUSE)
@@ -273,6 +286,17 @@ class Reactor:
                     self._more = True
                     return
         self._more = False
+
+    def _listen(self, ready: set[object], now: float) -> None:
+        """Publications of the parent, and children that want to hear ours."""
+        if self._plane is None:
+            return
+        try:
+            for commands in self.ports.plane.read(ready, self._plane, now):
+                self._obey(commands, now)
+        except Exception:  # a bug of ours must cost some updates, which are repaired, and not the cell
+            self.counters["bugs"] += 1
+            log.exception("%s: the plane was not read because of a bug in zmqfl", self.node.fqcn)
 
     def _take(self, port: Listener | Dialer, now: float) -> int | None:
         """Receive one message and act on it; returns its bytes, None when there is none."""
@@ -325,6 +349,7 @@ class Reactor:
 
     def _deadlines(self) -> None:
         now = self._clock()
+        self.ports.plane.handle_timeout(now)
         deadline = self.node.deadline
         if deadline is not None and deadline <= now:
             self._obey(self.node.handle_timeout(now), now)
@@ -345,6 +370,12 @@ class Reactor:
                 case Revoke():
                     self._hand_up()  # the call may be among those
                     self._edges.revoke_call(command.call)
+                case Publish():
+                    self.ports.plane.publish(command)
+                case Listen():
+                    self.ports.plane.listen(command)
+                case Reopen() if self._plane is not None:
+                    self.ports.plane.reopen(self._plane, now)
                 case PeerChanged():
                     self._hand_up()
                     self._edges.peer_changed(command)

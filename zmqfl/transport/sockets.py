@@ -98,15 +98,10 @@ def open_listener(
         router.handshake_ivl = _ms(HANDSHAKE)
         _set_patience(router, config.bulk_heartbeat_timeout, config.dead_after)  # one socket for both lanes
         enforce(router, domain_of(endpoint, keys, trusted_network), keys)
-        if endpoint.is_ipc:
-            with _reserved(Path(endpoint.path)):
-                _bind(router, endpoint)
-        else:
-            _bind(router, endpoint)
+        return router, bind(router, endpoint)
     except BaseException:
         router.close(linger=0)
         raise
-    return router, _bound(router, endpoint)
 
 
 def close_listener(router: Socket, endpoint: Endpoint, linger: float = 0.0) -> None:
@@ -136,17 +131,22 @@ def open_dealer(
         dealer.connect_timeout = _ms(CONNECT)
         _set_patience(dealer, heartbeat_timeout(lane, config), config.dead_after)
         if keys is not None:
-            if keys.parent_public is None:
-                remedy = f"give {keys.name} the public key of its parent"
-                raise UserError(f"cannot dial {endpoint}: the key of the parent is not known", remedy=remedy)
-            dealer.curve_serverkey = keys.parent_public
-            dealer.curve_publickey, dealer.curve_secretkey = keys.public, keys.secret
+            pin(dealer, endpoint, keys)
         if dialled:
             dial(dealer, endpoint)
     except BaseException:
         dealer.close(linger=0)
         raise
     return dealer
+
+
+def pin(socket: Socket, endpoint: Endpoint, keys: Keys) -> None:
+    """Prove our key, and accept only a parent with the pinned one. Raises `UserError` where that is not known."""
+    if keys.parent_public is None:
+        remedy = f"give {keys.name} the public key of its parent"
+        raise UserError(f"cannot dial {endpoint}: the key of the parent is not known", remedy=remedy)
+    socket.curve_serverkey = keys.parent_public
+    socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
 
 
 def redial(dealer: Socket, endpoint: Endpoint) -> None:
@@ -200,18 +200,22 @@ _BIND_ERRORS: Final = {
 }
 
 
+def bind(socket: Socket, endpoint: Endpoint) -> Endpoint:
+    """Bind there, and return where that is (the port that was free). Raises `UserError`."""
+    if endpoint.is_ipc:
+        with _reserved(Path(endpoint.path)):
+            _bind(socket, endpoint)
+        return endpoint
+    _bind(socket, endpoint)
+    return replace(endpoint, port=int(socket.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]))
+
+
 def _bind(router: Socket, endpoint: Endpoint) -> None:
     try:
         router.bind(str(endpoint))
     except zmq.ZMQError as error:
         problem, remedy = _BIND_ERRORS.get(error.errno or 0, (str(error), ""))
         raise UserError(f"cannot listen at {endpoint}: {problem}", remedy=remedy) from None
-
-
-def _bound(router: Socket, endpoint: Endpoint) -> Endpoint:
-    if endpoint.is_ipc:
-        return endpoint
-    return replace(endpoint, port=int(router.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]))
 
 
 @contextmanager
