@@ -79,6 +79,7 @@ class Site:
         """A connection that has said nothing yet."""
         peer = self._context.socket(zmq.XSUB)
         peer.linger = 0
+        peer.rcvhwm = 16
         peer.reconnect_ivl, peer.reconnect_ivl_max = 10, 20
         if keys is not None:
             assert keys.parent_public is not None
@@ -429,7 +430,7 @@ def test_a_child_that_does_not_read_slows_nobody_and_costs_little(site: Site) ->
     while slow.poll(200):
         slow.recv_multipart()
         received += 1
-    kernel = 400  # what two socket buffers and a libzmq at its default HWM take beside
+    kernel = 400  # what the two socket buffers take of these
     assert SNDHWM <= received <= SNDHWM + slow.rcvhwm + kernel
     site.publish("props/site-1/")
     assert slow.poll(WITHIN * 1000)

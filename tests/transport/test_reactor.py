@@ -24,17 +24,21 @@ from zmqfl.protocol.commands import (
     Hangup,
     Invoke,
     Level,
+    Listen,
     Note,
     Outcome,
     PeerChanged,
     PeerState,
     Produce,
+    Publish,
     Redial,
+    Reopen,
     Revoke,
     Send,
     Work,
 )
 from zmqfl.protocol.node import Node
+from zmqfl.protocol.plane.publication import Ticket
 from zmqfl.transport import reactor as module
 from zmqfl.transport.endpoint import Endpoint
 from zmqfl.transport.keys import Keys
@@ -495,4 +499,104 @@ def test_keys_that_are_allowed_later_are_let_in(node: ToldNode, edges: ToldEdges
     child.submit(lambda now: [Send(("up", Lane.CONTROL), packet(b"x"))])
     assert node.next("receive")[3] == "site-1"  # the name that the key proves
     assert child.stop()
+    assert reactor.stop()
+
+
+# --------------------------------------------------------------------------------------------------------- the plane
+
+
+class ToldDoor:
+    """Writes down who listens and what is heard; everybody may hear everything."""
+
+    def __init__(self) -> None:
+        self.told: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self.fails = False
+
+    def admit(self, ticket: Ticket, user: str | None) -> tuple[str, ...]:
+        self.told.put(("admit", ticket.name, ticket.session, user))
+        return ("",)
+
+    def dismiss(self, name: str) -> None:
+        self.told.put(("dismiss", name))
+
+    def heard(self, headers: Any, bodies: tuple[Any, ...], now: float) -> list[Command]:
+        self.told.put(("heard", headers, tuple(map(bytes, bodies))))
+        if self.fails:
+            raise KeyError("bug")
+        return [Note(Level.WARNING, "heard")]
+
+    def next(self) -> tuple[Any, ...]:
+        return self.told.get(timeout=LONG)
+
+
+@pytest.fixture
+def planes(edges: ToldEdges) -> Iterator[tuple[Reactor, Reactor, ToldDoor, ToldDoor]]:
+    """A parent, a child that listens, and what each is told."""
+    doors = ToldDoor(), ToldDoor()
+    parent = make(ToldNode(), edges, plane=doors[0])
+    parent.start()
+    child = make(ToldNode(), edges, listen=[], parent=parent.ports.listeners[0].endpoint, plane=doors[1])
+    child.start()
+    run(child, Listen(parent.ports.plane.told(0), "site-1", 7))
+    assert doors[0].next() == ("admit", "site-1", 7, None)
+    yield parent, child, *doors
+    assert child.stop()
+    assert parent.stop()
+
+
+UPDATE = Publish("props/a/", {"e": 1, "t": "props/a/", "s": 1, "a": 0}, (b"facts",))
+
+
+def test_what_a_parent_publishes_its_child_hears(
+    planes: tuple[Reactor, Reactor, ToldDoor, ToldDoor], caplog: pytest.LogCaptureFixture
+) -> None:
+    parent, child, _, door = planes
+    run(parent, UPDATE)
+    assert door.next() == ("heard", UPDATE.headers, (b"facts",))
+    run(child)
+    assert "heard" in caplog.text
+
+
+def test_who_listens_is_cut_and_listens_again(planes: tuple[Reactor, Reactor, ToldDoor, ToldDoor]) -> None:
+    parent, _, above, door = planes
+    run(parent, Reopen())
+    assert [above.next(), above.next()] == [("dismiss", "site-1"), ("admit", "site-1", 7, None)]
+    run(parent, UPDATE)
+    assert door.next()[0] == "heard"
+
+
+def test_who_listens_no_longer_is_dismissed(planes: tuple[Reactor, Reactor, ToldDoor, ToldDoor]) -> None:
+    _, child, above, _ = planes
+    run(child, Listen("", "site-1", 0))
+    assert above.next() == ("dismiss", "site-1")
+
+
+def test_a_bug_in_what_is_heard_costs_what_is_heard(
+    planes: tuple[Reactor, Reactor, ToldDoor, ToldDoor], caplog: pytest.LogCaptureFixture
+) -> None:
+    parent, child, _, door = planes
+    door.fails = True
+    run(parent, UPDATE)
+    assert door.next()[0] == "heard"
+    run(child)
+    assert child.counters["bugs"] == 1
+    door.fails = False
+    run(parent, UPDATE)
+    assert door.next()[0] == "heard"
+
+
+def test_without_a_plane_nothing_is_published(node: ToldNode, reactor: Reactor) -> None:
+    assert reactor.ports.plane.told(0) == ""
+    run(reactor, UPDATE, Listen("tcp:7001", "server", 1))
+    assert reactor.ports.plane.outlets == {}
+
+
+def test_a_revoked_key_is_cut_off_where_it_listens(edges: ToldEdges, monkeypatch: pytest.MonkeyPatch) -> None:
+    door, told = ToldDoor(), threading.Event()
+    keys = Keys("server", *zmq.curve_keypair(), allowed={"site-1": zmq.curve_keypair()[0]})
+    reactor = make(ToldNode(), edges, keys=keys, plane=door)
+    monkeypatch.setattr(reactor.ports.plane, "set_allowed", lambda names, door, now: told.set())
+    reactor.start()
+    reactor.set_allowed({})
+    assert told.wait(LONG)
     assert reactor.stop()

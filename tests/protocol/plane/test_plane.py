@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,18 @@ from zmqfl.errors import CellReturnCode
 from zmqfl.fqcn import FQCN
 from zmqfl.protocol.commands import Answer, Ask, Call, Command, FactsChanged, Listen, Note, Outcome, Tell, Unask
 from zmqfl.protocol.plane.facts import Fact, props_topic
-from zmqfl.protocol.plane.plane import Plane
+from zmqfl.protocol.plane.plane import PAUSE, Plane
+from zmqfl.protocol.plane.updates import (
+    CHANNEL,
+    PlaneTopic,
+    Snapshot,
+    Update,
+    decode_heads,
+    encode_heads,
+    encode_question,
+    encode_snapshot,
+    encode_update,
+)
 
 ROOT = "server"
 BEAT = 2.0
@@ -289,3 +301,120 @@ def test_after_anything_all_know_the_same(seed: int) -> None:
     tree.loss = 0.0
     tree.run(120)
     tree.check_all_know_all()
+
+
+# -- one plane ---------------------------------------------------------------------------------------------------------
+
+
+def relay() -> Plane:
+    plane = Plane("relay", 1, True, BEAT)
+    plane.bound("server", ROOT, 1, 0.0)
+    return plane
+
+
+def call(topic: str, origin: str, bodies: tuple[Any, ...] = (), **headers: Any) -> Call:
+    return Call(origin, 1, 1, CHANNEL, topic, 0, headers, bodies, 1.0, True)
+
+
+def departures(commands: list[Command]) -> list[Ask]:
+    return [command for command in commands if isinstance(command, Ask) and command.topic == PlaneTopic.DEPARTED]
+
+
+def test_where_the_parent_publishes_it_listens_as_long_as_it_is_bound() -> None:
+    plane = Plane("site-1", 1, True, BEAT)
+    assert Listen("tcp:7001", "site-1", 99) in plane.bound("server", ROOT, 1, 0.0, "tcp:7001", 99)
+    assert Listen("", "site-1", 0) in plane.unbound()
+    assert not any(isinstance(command, Listen) for command in Plane(ROOT, 1, False, BEAT).bound("", ROOT, 1, 0.0))
+
+
+@pytest.mark.parametrize("origin", ["server", "site-1", "relay", "relay.site-1.job", "relay-2.site-1"])
+def test_only_children_may_subscribe(origin: str) -> None:
+    plane = relay()
+    (answer,) = plane.receive(call(PlaneTopic.SUBSCRIBE, origin, encode_question(("",), 0, {})), 0.0)
+    assert isinstance(answer, Answer)
+    assert answer.outcome == Outcome(CellReturnCode.INVALID_REQUEST, f"{origin} is no child of relay")
+    assert plane.hub.subscribers == {}
+
+
+@pytest.mark.parametrize(("name", "root"), [("relay", "relay.site-1"), (ROOT, "site-1"), (ROOT, "server.admin-7")])
+def test_children_may_subscribe(name: str, root: str) -> None:
+    plane = relay() if name == "relay" else Plane(ROOT, 1, False, BEAT)
+    plane.receive(call(PlaneTopic.SUBSCRIBE, root, encode_question(("",), 0, {})), 0.0)
+    assert list(plane.hub.subscribers) == [root]
+
+
+@pytest.mark.parametrize("topic", [PlaneTopic.PUBLISH, PlaneTopic.CHECK, PlaneTopic.DEPARTED, "other"])
+def test_what_only_the_root_does(topic: str) -> None:
+    (answer,) = relay().receive(call(topic, "relay.site-1"), 0.0)
+    assert isinstance(answer, Answer)
+    assert answer.outcome.error == "relay is not the root"
+
+
+@pytest.mark.parametrize(
+    ("origin", "topic", "headers", "bodies"),
+    [
+        ("site-1", PlaneTopic.HEADS, {}, encode_heads(1, {})),
+        ("server", "other", {}, ()),
+        ("server", PlaneTopic.HEADS, {}, (b"\xc1",)),
+        ("server", PlaneTopic.UPDATE, {"e": 1}, ()),
+    ],
+)
+def test_what_the_parent_would_not_tell_is_dropped(
+    origin: str, topic: str, headers: dict[str, Any], bodies: tuple[Any, ...]
+) -> None:
+    plane = relay()
+    assert plane.heard(origin, topic, headers, bodies, 0.0) == []
+    assert plane.dropped == 1
+
+
+def test_what_a_snapshot_and_updates_change_together_the_children_hear_of_both() -> None:
+    plane, a, b = relay(), props_topic("a"), props_topic("b")
+    facts = {topic: Fact(topic[6:-1], 1, 1, 0, topic, "k", b"1") for topic in (a, b)}
+    plane.receive(call(PlaneTopic.SUBSCRIBE, "relay.site-1", encode_question(("",), 0, {})), 0.0)
+    plane.heard("server", PlaneTopic.UPDATE, *encode_update(Update(5, b, 4, 0, (facts[b],))), 0.0)
+    bodies = encode_snapshot(Snapshot(5, {a: 3}, (a,), (facts[a],)))
+    assert plane.subscriber is not None
+    plane.subscriber.answered("subscribe", "server", Outcome(CellReturnCode.OK, bodies=bodies), 0.0)
+    tell, changed = plane.told(0.0)
+    assert isinstance(tell, Tell)
+    assert tell.headers["t"] == b
+    assert changed == FactsChanged((facts[a], facts[b]))
+    (heads,) = plane.hub.handle_timeout(5, {a: 3, b: 4}, 0.0)
+    assert isinstance(heads, Tell)
+    assert decode_heads(heads.bodies) == (5, {a: 3})
+
+
+def test_the_root_is_told_again_of_who_is_gone_until_it_knows() -> None:
+    plane = relay()
+    (ask,) = departures(plane.child_gone("relay.site-1", 0.0))
+    assert plane.answered(ask.tag, ROOT, Outcome(CellReturnCode.TIMEOUT), 1.0) == []
+    assert departures(plane.handle_timeout(1.0)) == []
+    (again,) = departures(plane.handle_timeout(1.0 + PAUSE))
+    plane.answered(again.tag, ROOT, Outcome(CellReturnCode.OK), 4.0)
+    assert departures(plane.handle_timeout(100.0)) == []
+
+
+def test_who_is_gone_twice_is_told_twice_whatever_becomes_of_the_first() -> None:
+    plane = relay()
+    (first,) = departures(plane.child_gone("relay.site-1", 0.0))
+    plane.child_bound("relay.site-1")
+    (second,) = departures(plane.child_gone("relay.site-1", 1.0))
+    plane.answered(first.tag, ROOT, Outcome(CellReturnCode.OK), 2.0)
+    plane.answered(second.tag, ROOT, Outcome(CellReturnCode.TIMEOUT), 2.0)
+    assert len(departures(plane.handle_timeout(2.0 + PAUSE))) == 1
+
+
+def test_who_is_back_is_not_told_to_be_gone() -> None:
+    plane = relay()
+    (ask,) = departures(plane.child_gone("relay.site-1", 0.0))
+    plane.child_bound("relay.site-1")
+    plane.answered(ask.tag, ROOT, Outcome(CellReturnCode.TIMEOUT), 1.0)
+    assert departures(plane.handle_timeout(100.0)) == []
+
+
+def test_while_it_is_apart_nobody_can_be_told() -> None:
+    plane = relay()
+    plane.unbound()
+    assert departures(plane.child_gone("relay.site-1", 0.0)) == []
+    assert plane.deadline is None
+    assert len(departures(plane.bound("server", ROOT, 1, 5.0))) == 1

@@ -27,9 +27,9 @@ END: Final = "/"
 MAX_TOPIC = 255
 MAX_KEY = 1024
 MAX_BODY = 32 * 1024
-"""Bytes of what one fact says. The plane is for small things: what is larger is offered, and its reference announced."""
+"""Bytes of what one fact says. The plane is for small things: what is larger is offered, and its id announced."""
 MOST_BYTES = 48 * 1024
-"""Bytes of facts in one message (one fact at least): less than the control lane takes, so that none overtakes another."""
+"""Bytes of facts in one message (one fact at least): less than the control lane takes, so none overtakes another."""
 MOST_FACTS = 256
 """Facts in one message."""
 CELL_FACTS = 4096

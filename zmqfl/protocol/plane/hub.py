@@ -124,7 +124,7 @@ class Hub:
         return []
 
     def admit(self, child: str) -> tuple[str, ...]:
-        """A child that is bound wants to hear what is published here. Returns the prefixes that it may hear; none: no."""
+        """A child that is bound wants to hear what is published here. Returns the prefixes that it may hear."""
         granted = _granted(("",), self.rule(child))
         if granted:
             self.listeners[child] = granted

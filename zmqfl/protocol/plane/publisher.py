@@ -2,7 +2,7 @@
 
     state     event                                next      effect
     apart     set, withdraw                        apart     kept, to be told
-    apart     bound to a parent                    telling   all there is, or that there is nothing: the root may be a new one
+    apart     bound to a parent                    telling   all there is, or that there is nothing
     idle      set, withdraw; something to tell     telling   publish: up to MOST_FACTS of them
     idle      CHECK seconds without a publish      asking    check: does the root know what we say?
     telling   answered OK                          idle      told, unless changed since; more: telling again
@@ -11,9 +11,10 @@
     waiting   a pause is over                      idle
     any       unbound                              apart
 
-The root takes a publish twice without harm (see `register`), so nothing here must be at most once. A withdrawn fact is
-remembered until the root knows; then the floor covers it. A fact that stands for long would hold the floor down, and the
-root would keep a mark of each one withdrawn since: when there are two marks to a fact, the oldest get new numbers.
+The root takes a publish twice without harm (see `register`), so nothing here must be at most once. It may be a new
+root: hence all there is. A withdrawn fact is remembered until the root knows; then the floor covers it. A fact that
+stands for long would hold the floor down, and the root would keep a mark of each one withdrawn since: when there are
+two marks to a fact, the oldest get new numbers.
 """
 
 from __future__ import annotations
@@ -118,20 +119,17 @@ class Publisher:
             return self._tell(now) if outcome.headers.get("same") else self._tell_all(now)
         if tag != "publish" or self.state is not PublisherState.TELLING:
             return []
+        if outcome.code not in (CellReturnCode.OK, CellReturnCode.INVALID_REQUEST):
+            return self._pause(now)
         told, self._under_way = self._under_way, {}
+        self._is_told(told)
+        self._is_new = False
+        self.state = PublisherState.IDLE
         if outcome.code is CellReturnCode.OK:
-            self._is_told(told)
-            self._is_new = False
-            self.state = PublisherState.IDLE
             return self._tell(now)
-        if outcome.code is CellReturnCode.INVALID_REQUEST:  # for good: to tell it again would change nothing
-            self._is_told(told)
-            self._is_new = False
-            self._is_refused = True
-            text = f"{self.fqcn}: the root refuses what this cell publishes: {outcome.error}"
-            self.state = PublisherState.IDLE
-            return [Note(Level.WARNING, text), *self._tell(now)]
-        return self._pause(now)
+        self._is_refused = True  # for good: to tell it again would change nothing
+        text = f"{self.fqcn}: the root refuses what this cell publishes: {outcome.error}"
+        return [Note(Level.WARNING, text), *self._tell(now)]
 
     def handle_timeout(self, now: float) -> list[Command]:
         """The pause is over, or a check is due."""

@@ -84,7 +84,7 @@ class Subscriber:
         return [Unask(self)]
 
     def take(self) -> tuple[list[Fact], list[Update], set[str]]:
-        """Since this was last asked: what has changed, what is to be told on, and the topics that a snapshot changed."""
+        """Since it was last asked: what has changed, what is to be told on, and the topics that a snapshot changed."""
         taken = self._changed, self._passed, self._replaced
         self._changed, self._passed, self._replaced = [], [], set()
         return taken

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from zmqfl.errors import DecodeError
-from zmqfl.protocol.plane.facts import MAX_NUMBER, MAX_TOPIC, Fact, decode_facts, encode_facts
+from zmqfl.protocol.plane.facts import MAX_NUMBER, MAX_TOPIC, Fact, decode_facts, encode_facts, problem_of_topic
 from zmqfl.wire import payload
 from zmqfl.wire.messages import Buffer
 from zmqfl.wire.record import record
@@ -76,6 +76,8 @@ def decode_update(headers: Mapping[str, Any], bodies: Sequence[Buffer]) -> Updat
         case {"e": epoch, "t": str(topic), "s": number, "a": after} if (
             _is_number(epoch, 1) and _is_number(number, 1) and _is_number(after) and after < number
         ):
+            if problem := problem_of_topic(topic):
+                raise DecodeError(f"an update of topic {topic[:80]!r}: {problem}")
             facts = tuple(decode_facts(payload.decode(bodies)))
             if any(fact.topic != topic for fact in facts):
                 raise DecodeError(f"an update of topic {topic[:80]!r} with facts of others")
