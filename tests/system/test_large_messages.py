@@ -13,6 +13,8 @@ from tests.system.federation import LONG, Federation, until
 
 MIB = 1024 * 1024
 SIZE = 64 * MIB
+MOST = 64
+"""MiB above idle that moving it may cost, however many receivers (design, section 4). A copy for each would be 512."""
 
 
 @pytest.fixture
@@ -34,6 +36,6 @@ def test_a_model_to_eight_sites_costs_its_sender_no_copies(federation: Federatio
     with Peak([os.getpid()]) as peak:
         replies = server.broadcast(names, "test", "sum", model, 4 * LONG, copy=copy).result(4 * LONG)
     assert {reply.payload for reply in replies.values()} == {float(model.sum())}
-    assert peak.highest[os.getpid()] - idle < SIZE // MIB / 2 + copy * SIZE // MIB
+    assert peak.highest[os.getpid()] - idle < MOST + copy * SIZE // MIB
     until(lambda: not server._references.open)
     until(lambda: anonymous(os.getpid()) < idle + 24)
