@@ -38,4 +38,4 @@ def test_a_model_to_eight_sites_costs_its_sender_no_copies(federation: Federatio
     assert {reply.payload for reply in replies.values()} == {float(model.sum())}
     assert peak.highest[os.getpid()] - idle < MOST + copy * SIZE // MIB
     until(lambda: not server._references.open)
-    until(lambda: anonymous(os.getpid()) < idle + 24)
+    until(lambda: anonymous(os.getpid()) < idle + MOST)  # the allocator keeps some of what was freed, not the snapshot
