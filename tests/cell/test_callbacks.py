@@ -86,6 +86,7 @@ def test_what_a_callback_raises_is_logged_and_the_next_one_runs(
         failing.call(workers)
         fine.call(workers)
         assert done.wait(10)
+        workers.stop(10)  # the first may still be at its line for the log
     assert "of the application" in caplog.text
 
 
