@@ -22,7 +22,9 @@ from zmqfl.config import KIB, CellConfig
 
 pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("nft")]
 
-PATIENT = replace(QUICK, dead_after=20.0)
+FLOWS = replace(QUICK, reference_threshold=0)
+"""Requests of any size travel as flows."""
+PATIENT = replace(FLOWS, dead_after=20.0)
 """No fault here lasts that long."""
 NOT_UP = ("stalled", "suspected")
 """As a parent sees a child in silence; only the child itself breaks the link soon, for it has a connection to spare."""
@@ -59,7 +61,7 @@ def patient(lab: Callable[[int], Lab], federate: MakeFederation) -> Tree:
 @pytest.fixture
 def quick(lab: Callable[[int], Lab], federate: MakeFederation) -> Tree:
     """A tree that gives up after 1.5 seconds."""
-    return plant(lab, federate, QUICK)
+    return plant(lab, federate, FLOWS)
 
 
 def check(outcomes: Iterable[Outcome], callee: HostCell, numbers: Iterable[int]) -> None:
@@ -176,7 +178,7 @@ def test_control_answers_while_a_big_request_travels_on_a_slow_link(
     lab: Callable[[int], Lab], federate: MakeFederation, rate: int
 ) -> None:
     hosts = lab(2)
-    federation = federate(hosts, replace(QUICK, heartbeat=1.0, dead_after=10.0))
+    federation = federate(hosts, replace(FLOWS, heartbeat=1.0, dead_after=10.0))
     server = federation.start(1, "server")
     site = federation.start(2, "site-1", server, listen=False)
     hosts.rate(2, rate)

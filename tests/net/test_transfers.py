@@ -31,9 +31,11 @@ from zmqfl.transport.outbox import SHARES
 pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("nft", "tc")]
 
 SETUP = ("tests.net.transfer_site:moves",)
-PATIENT = replace(QUICK, dead_after=20.0)
+FLOWS = replace(QUICK, reference_threshold=0)
+"""Requests of any size travel as flows."""
+PATIENT = replace(FLOWS, dead_after=20.0)
 """No fault of the quick tests lasts that long."""
-BRIEF = replace(QUICK, heartbeat=0.5)
+BRIEF = replace(FLOWS, heartbeat=0.5)
 """It gives up after 1.5 seconds. The kernel's clock for that begins anew with all that is sent before its first repeat:
 beats are further apart than a few round trips, as they are in real life."""
 SOAK = 400.0
@@ -267,7 +269,7 @@ def test_a_link_that_is_broken_for_longer_fails_all_and_works_again_when_healed(
 def test_a_link_that_is_broken_for_thirty_seconds_fails_nothing(
     plant: Callable[..., Tree], tmp_path: Path, how: str
 ) -> None:
-    tree = plant(replace(QUICK, dead_after=90.0))
+    tree = plant(replace(FLOWS, dead_after=90.0))
     works = both_ways(tree, tmp_path, timeout=90.0)
     break_link(tree, how)
     last(30.0)
@@ -284,7 +286,7 @@ def test_a_parent_that_is_back_is_found_at_once(
 ) -> None:
     """The pauses of the kernel between two SYNs double; who waits for its next one finds the parent too late."""
     hosts = lab(2)
-    federation: LabFederation = federate(hosts, replace(QUICK, dead_after=10.0), SETUP)
+    federation: LabFederation = federate(hosts, replace(FLOWS, dead_after=10.0), SETUP)
     server = federation.start(1, "server")
     site = federation.start(2, "site-1", server, listen=False)
     hosts.rate(2, SLOW)
@@ -343,7 +345,7 @@ def test_transfers_on_slow_links_take_their_time_and_control_answers(
 ) -> None:
     """Two links, so that it is over sooner."""
     hosts = lab(3)
-    federation: LabFederation = federate(hosts, replace(QUICK, heartbeat=2.0, dead_after=10.0), SETUP)
+    federation: LabFederation = federate(hosts, replace(FLOWS, heartbeat=2.0, dead_after=10.0), SETUP)
     server = federation.begin(1, "server")
     sites = [federation.begin(1 + n, f"site-{n}", server, listen=False) for n in (1, 2)]
     for cell in federation.cells:
@@ -387,7 +389,7 @@ def test_replies_are_not_said_again_while_they_are_on_a_slow_link(
 @pytest.mark.soak
 def test_large_transfers_on_one_slow_link(lab: Callable[[int], Lab], federate: MakeFederation, tmp_path: Path) -> None:
     hosts = lab(2)
-    federation: LabFederation = federate(hosts, replace(QUICK, heartbeat=2.0, dead_after=10.0), SETUP)
+    federation: LabFederation = federate(hosts, replace(FLOWS, heartbeat=2.0, dead_after=10.0), SETUP)
     server = federation.start(1, "server")
     site = federation.start(2, "site-1", server, listen=False)
     hosts.rate(2, 256_000)

@@ -86,7 +86,7 @@ def test_damaged_chunks_fail_here(tmp_path: Path) -> None:
     with pytest.raises(RequestFailed, match="damaged"):
         one.consume(Chunk({"d": digest(b"x")}, 2, (b"y",)))
     one.close(CellReturnCode.INVALID_REQUEST, "", "")
-    assert ends.codes == [ReturnCode.EXECUTION_EXCEPTION]
+    assert ends.codes == [ReturnCode.BAD_REQUEST_DATA]
 
 
 def test_the_callback_of_chunks(tmp_path: Path) -> None:
