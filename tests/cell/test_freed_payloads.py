@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.system.federation import LONG, Federation, until
+from zmqfl import CellEngine, ContainerStreamer
 
 SIZE = 4 * 1024 * 1024
 
@@ -46,3 +47,17 @@ def test_what_was_pulled_is_freed_at_once(federation: Federation) -> None:
         seen = weakref.ref(handle.result(LONG)["w"])
         del handle
         until(lambda: seen() is None, "an object is kept")
+
+
+def test_a_container_that_was_streamed_is_freed_with_its_context(federation: Federation) -> None:
+    server, _, site, _ = federation.tree()
+    seen: list[weakref.ref[Any]] = []
+
+    def done(stream_ctx: Any, fl_ctx: Any) -> None:
+        seen.append(weakref.ref(ContainerStreamer.get_result(stream_ctx)["w"]))
+
+    ContainerStreamer.register_stream_processing(CellEngine(site).new_context(), "models", "best", done)
+    fl_ctx = CellEngine(server).new_context()
+    container = {"w": np.ones(SIZE // 8)}
+    assert ContainerStreamer.stream_container("models", "best", {}, [site.fqcn], container, fl_ctx)[1]
+    until(lambda: seen and seen[0]() is None, "a container is kept")

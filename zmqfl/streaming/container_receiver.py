@@ -42,7 +42,9 @@ class ContainerReceiver:
 
     def close(self, code: CellReturnCode, reason: str, culprit: str) -> Outcome:
         """Put the container into the context, if it is whole everywhere, and tell the application."""
-        return self._container.close(code, reason, culprit)
+        container = self._container
+        del self._container  # it refers to this one: a cycle would keep what was received until the collector comes
+        return container.close(code, reason, culprit)
 
     def _ended(self, value: Any, code: CellReturnCode, reason: str, culprit: str) -> Outcome:
         stream_ctx = self._arrival.stream_ctx
