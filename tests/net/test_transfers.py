@@ -43,8 +43,8 @@ SOAK = 400.0
 SLOW = 32_000_000
 """Bits per second at which a transfer lasts long enough for a fault to hit it."""
 CHUNK = 128 * KIB
-SIZE = 4 * MIB
-REQUEST = 8 * MIB
+SIZE = 8 * MIB
+REQUEST = 16 * MIB
 NOT_UP = ("stalled", "suspected", "gone")
 GOOD = {"bugs": 0, "malformed": 0, "repeated": 0, "loops": 0, "forged_return": 0, "origin_refused": 0}
 """Counters that no fault of a network may move."""
@@ -438,7 +438,7 @@ def test_hosts_that_stand_still_hold_up_nobody_else(plant: Callable[..., Tree], 
         stand_still,
     ) in stop.items():  # one after the other: the first must not be over before the second has begun
         tree.lab.rate(site.host, SLOW)
-        held.append(Work(tmp_path, tree.server, site, size=12 * MIB, request=12 * MIB, chunk=MIB))
+        held.append(Work(tmp_path, tree.server, site, size=32 * MIB, request=32 * MIB, chunk=MIB))
         held[-1].wait_moving()
         stand_still()
     for _ in range(3):
