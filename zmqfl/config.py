@@ -47,7 +47,7 @@ class CellConfig:
     """Bytes of payload from which big arrays and bytes stay with the sender, and are pulled by reference; 0: never."""
     object_limit: int = 65536 * MIB
     """Bytes at most of one object that is received in parts: a container, a large object, a pull into memory."""
-    relay_cache: int = 64 * MIB
+    relay_cache: int = 32 * MIB
     """Bytes of chunks that a parent keeps of what its children pull, so that each crosses its uplink once; 0: none."""
     control_limit: int = 64 * KIB
     """Bytes of payload up to which a message uses the control lane; bigger ones must not delay beats."""
