@@ -24,8 +24,6 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-import numpy as np
-
 from zmqfl.errors import ArgumentError, DecodeError, EncodeError, SourceChangedError
 from zmqfl.wire.payload import encode_pieces
 from zmqfl.wire.tags import ATOMS
@@ -65,7 +63,7 @@ def check_container(container: object) -> None:
     for base in kind.__mro__:
         if base in NAMES:
             raise ArgumentError(f"{called} would arrive as {NAMES[base]}; convert it to one first")
-    remedy = "put it into a list or a dict" if isinstance(container, np.ndarray) else "convert it to one"
+    remedy = "put it into a list or a dict" if type(container).__name__ == "ndarray" else "convert it to one"
     raise ArgumentError(f"{called} is no container that can be streamed ({', '.join(NAMES.values())}); {remedy}")
 
 

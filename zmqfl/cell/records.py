@@ -14,8 +14,6 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from zmqfl.config import KIB
 from zmqfl.errors import CellReturnCode, DecodeError, RequestFailed
 from zmqfl.wire.messages import Buffer
@@ -184,6 +182,8 @@ class RecordReader:
 def _new_buffer(size: int) -> memoryview:
     """Writable memory, not touched yet: what was announced costs nothing before it is there."""
     try:
+        import numpy as np  # only where something big arrives
+
         return np.empty(size, np.uint8).data
     except (MemoryError, ValueError) as error:
         raise DecodeError(f"frame of {size} bytes does not fit into the memory") from error

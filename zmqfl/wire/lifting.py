@@ -6,13 +6,14 @@ only then make something.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from zmqfl.wire import arrays, registry, scalars
+from zmqfl.wire import registry, scalars
 from zmqfl.wire.tags import ATOMS, MAX_DEPTH, Refusal, Tag, is_flat
+
+if TYPE_CHECKING:
+    from zmqfl.wire.arrays import Array
 
 Buffer = bytes | bytearray | memoryview
 
@@ -79,6 +80,8 @@ class Lifting:
         if is_flat(tree):
             return tree
         if b"nd" in tree or b"complex" in tree:
+            from zmqfl.wire import arrays  # numpy, and only where arrays travel
+
             return arrays.lift_msgpack_numpy(tree)
         for key, item in tree.items():
             self.path.append(key)
@@ -132,7 +135,7 @@ class Lifting:
             return bytes(self.take(*arguments))
         if tag is Tag.RAW_BYTEARRAY:
             return bytearray(self.take(*arguments))
-        return _LIFT_LEAF[tag](*arguments)
+        return _lift_of_numpy(tag, *arguments)
 
     def _lift_set(self, kind: type[set[Any]] | type[frozenset[Any]], arguments: list[Any]) -> object:
         made = kind(self._lift_items(arguments))
@@ -140,27 +143,28 @@ class Lifting:
             raise Refusal("set with an item twice")
         return made
 
-    def _lift_array(self, dtype_tree: object, shape: object, order: object, data: object) -> arrays.Array:
+    def _lift_array(self, dtype_tree: object, shape: object, order: object, data: object) -> Array:
+        from zmqfl.wire import arrays
+
         dtype = arrays.lift_dtype(dtype_tree)
         if data is None:
             data = self.take(arrays.byte_count(dtype, shape))
         return arrays.lift_array(dtype, shape, order, data, self.adopt)
 
 
-def _lift_text(text: object) -> np.str_:
-    if type(text) is not str:
-        raise Refusal("numpy.str_ without a str")
-    return np.str_(text)
+def _lift_of_numpy(tag: Tag, *arguments: object) -> object:
+    import numpy as np
 
+    from zmqfl.wire import arrays
 
-def _lift_bytes(data: object) -> np.bytes_:
-    if type(data) is not bytes:
+    if tag is Tag.NUMPY_SCALAR:
+        dtype, data = arguments
+        return arrays.lift_scalar(dtype, data)
+    (value,) = arguments
+    if tag is Tag.NUMPY_STR:
+        if type(value) is not str:
+            raise Refusal("numpy.str_ without a str")
+        return np.str_(value)
+    if type(value) is not bytes:
         raise Refusal("numpy.bytes_ without bytes")
-    return np.bytes_(data)
-
-
-_LIFT_LEAF: dict[Tag, Callable[..., object]] = {
-    Tag.NUMPY_SCALAR: arrays.lift_scalar,
-    Tag.NUMPY_STR: _lift_text,
-    Tag.NUMPY_BYTES: _lift_bytes,
-}
+    return np.bytes_(value)

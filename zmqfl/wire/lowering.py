@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from zmqfl.wire import arrays, registry, scalars
+from zmqfl.wire import registry, scalars
 from zmqfl.wire.tags import ATOMS, MARKS, MAX_DEPTH, TEXT, Refusal, Tag, is_flat
 
 RAW_ARRAY_BYTES = 8 * 1024
 """Bytes from which an array gets a frame of its own; a smaller one is copied in less time than a frame costs."""
 RAW_BYTES_BYTES = 64 * 1024
 """Bytes from which bytes and bytearray do; msgpack moves them at memory speed, so that pays off later."""
+
+if TYPE_CHECKING:
+    from zmqfl.wire.arrays import Array
 
 _TAG_OF_SEQUENCE: dict[type, Tag] = {tuple: Tag.TUPLE, set: Tag.SET, frozenset: Tag.FROZENSET}
 _BASES = (dict, list, tuple, set, frozenset, str, bytes, bytearray, int, float, complex)
@@ -43,8 +45,6 @@ class Lowering:
             return self._lower_dict(value)
         if kind is list:
             return self._lower_items(value)
-        if kind is np.ndarray:
-            return self._lower_array(value)
         if kind is bytes or kind is bytearray:
             return self._lower_bytes(value)
         if kind in _TAG_OF_SEQUENCE:
@@ -93,7 +93,9 @@ class Lowering:
             return [MARKS[Tag.RAW_BYTES if fixed else Tag.RAW_BYTEARRAY], len(value)]
         return value if fixed else [MARKS[Tag.BYTEARRAY], bytes(value)]
 
-    def _lower_array(self, array: arrays.Array) -> object:
+    def _lower_array(self, array: Array) -> object:
+        from zmqfl.wire import arrays
+
         header = arrays.lower_header(array)
         if array.nbytes < RAW_ARRAY_BYTES:
             return arrays.lower_plain(array, header) or [MARKS[Tag.ARRAY], *header, arrays.flat_bytes(array)]
@@ -101,19 +103,31 @@ class Lowering:
         self.items.append(array.itemsize)
         return [MARKS[Tag.ARRAY], *header, None]
 
-    def _lower_uncommon(self, value: Any, kind: type) -> list[object]:
+    def _lower_uncommon(self, value: Any, kind: type) -> object:
+        if "numpy" in sys.modules and (tree := self._lower_of_numpy(value, kind)) is not None:
+            return tree
         name = registry.registered_name(kind)
         if name is not None and issubclass(kind, Enum):
             return [MARKS[Tag.ENUM], name, registry.lower_enum(value)]
         if name is not None:
             return [MARKS[Tag.DATACLASS], name, *self._lower_pairs(registry.lower_fields(value))]
+        raise Refusal(f"{kind.__module__}.{kind.__qualname__} cannot travel: {_remedy(value, kind)}")
+
+    def _lower_of_numpy(self, value: Any, kind: type) -> object | None:
+        """None for what is not of numpy. Only where somebody has imported it: else no value can be of it."""
+        import numpy as np
+
+        if kind is np.ndarray:
+            return self._lower_array(value)
         if kind is np.str_:  # not by dtype, nor with numpy's own str(): they strip zeros at the end
             return [MARKS[Tag.NUMPY_STR], str.__str__(value)]
         if kind is np.bytes_:
             return [MARKS[Tag.NUMPY_BYTES], bytes(value)]
         if isinstance(value, np.generic):
+            from zmqfl.wire import arrays
+
             return [MARKS[Tag.NUMPY_SCALAR], *arrays.lower_scalar(value)]
-        raise Refusal(f"{kind.__module__}.{kind.__qualname__} cannot travel: {_remedy(value, kind)}")
+        return None
 
 
 def _remedy(value: object, kind: type) -> str:
@@ -123,7 +137,7 @@ def _remedy(value: object, kind: type) -> str:
         return "register its class on both sides with register_dataclass"
     if issubclass(kind, memoryview):
         return "send bytes(value)"
-    if issubclass(kind, np.ndarray):
+    if any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in kind.__mro__):
         return "it would come out as numpy.ndarray; convert it to one first"
     for base in _BASES:
         if issubclass(kind, base):

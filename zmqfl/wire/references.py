@@ -19,7 +19,7 @@ from typing import Any, Final
 from msgpack import unpackb
 
 from zmqfl.errors import DecodeError, EncodeError
-from zmqfl.wire import arrays, payload
+from zmqfl.wire import payload
 from zmqfl.wire.claims import CHECKED_BYTES, check_claims
 from zmqfl.wire.lifting import Lifting, map_of
 from zmqfl.wire.lowering import Lowering
@@ -194,7 +194,7 @@ class _ApartLowering(Lowering):
         super().__init__(path)
         self.refs: dict[int, LargeObjectRef] = {}
 
-    def _lower_uncommon(self, value: Any, kind: type) -> list[object]:
+    def _lower_uncommon(self, value: Any, kind: type) -> object:
         if kind is not LargeObjectRef:
             return super()._lower_uncommon(value, kind)
         self.refs[len(self.pieces)] = value
@@ -216,6 +216,8 @@ class _RefLifting(Lifting):
             case ((Tag.RAW_BYTES | Tag.RAW_BYTEARRAY), [int(size)]) if size > 0:
                 return self._ref(size, tag, arguments)
             case Tag.ARRAY, [dtype, shape, _, None]:
+                from zmqfl.wire import arrays
+
                 return self._ref(arrays.byte_count(arrays.lift_dtype(dtype), shape), tag, arguments)
         return super()._lift_marked(tag, arguments)
 
