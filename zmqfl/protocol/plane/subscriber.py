@@ -197,7 +197,7 @@ class Subscriber:
         chosen = set(snapshot.topics)
         # Of another epoch nothing is known to be true, nor of a topic of which the parent says nothing any more.
         chosen.update(t for t in self.replica.topics() if snapshot.epoch != self.epoch or t not in snapshot.heads)
-        facts: dict[str, list[Fact]] = {topic: [] for topic in chosen}
+        facts: dict[str, list[Fact]] = {topic: [] for topic in sorted(chosen)}  # watchers hear it in the same order
         for fact in snapshot.facts:
             facts.setdefault(fact.topic, []).append(fact)
         for topic, each in facts.items():
