@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zmqfl.blobs.digest import DIGEST_BYTES, check_digest, digest, root_digest
+from zmqfl.blobs.digest import DIGEST_BYTES, check_digest, digest
 from zmqfl.errors import DigestError
 
 
@@ -13,12 +13,6 @@ def test_digest_is_the_published_one() -> None:
 
 def test_digest_is_the_same_for_every_kind_of_buffer() -> None:
     assert digest(b"abc") == digest(bytearray(b"abc")) == digest(memoryview(b"xabcx")[1:4])
-
-
-def test_root_is_the_digest_of_the_joined_digests_in_order() -> None:
-    one, two = digest(b"1"), digest(b"2")
-    assert root_digest([one, two]) == digest(one + two) != root_digest([two, one])
-    assert root_digest(iter(())) == digest(b"")
 
 
 def test_bytes_that_differ_are_an_error_that_names_the_file() -> None:

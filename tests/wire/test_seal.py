@@ -49,7 +49,6 @@ def test_a_parcel_comes_out_as_it_went_in(bodies: Any) -> None:
     parcel = seals.seal(7, ["head", {"a": b"b"}], bodies)
     assert all(bytes(body) not in sealed for body, sealed in zip(bodies, parcel.bodies, strict=True) if len(body))
     assert seals.open(7, parcel.head, parcel.bodies) == (["head", {"a": b"b"}], tuple(map(bytes, bodies)))
-    assert seals.open_head(7, parcel.head, len(bodies)) == ["head", {"a": b"b"}]
 
 
 @pytest.mark.parametrize(
@@ -87,9 +86,6 @@ def test_parts_cannot_be_moved() -> None:
     ):
         with pytest.raises(DecodeError):
             seals.open(index, head, bodies)
-    for index, head, number in ((1, parcel.head, 2), (0, parcel.head, 0), (0, None, 2)):
-        with pytest.raises(DecodeError):
-            seals.open_head(index, head, number)
 
 
 def test_a_changed_bit_anywhere_is_refused(seed: int) -> None:

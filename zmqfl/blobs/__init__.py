@@ -2,7 +2,7 @@
 
     source   FileSource, BufferSource       read(offset, length)
     sink     FileSink, BufferSink           write(offset, data), then commit() or discard()
-    digest   of a chunk, and of the whole   digest, root_digest
+    digest   of a chunk                     digest, check_digest
     paths    names and paths from a peer    safe_name, resolve_below
 
 All of it may block: it runs on workers for I/O, never on the reactor.

@@ -138,11 +138,6 @@ class SealedProducer:
         self._result: Any = None
         self._error = ""
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether `inner` was asked for anything."""
-        return bool(self._root.count or self._has_ended)
-
     def produce(self) -> Chunk | None:
         """The next chunk, sealed; after the last one END. Raises what `inner` raises."""
         if self._has_ended:

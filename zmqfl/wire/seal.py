@@ -115,16 +115,6 @@ class Seals:
             raise DecodeError("it was not sealed for this, or was changed on its way") from None
         return _unpack(opened[0]), tuple(opened[1:])
 
-    def open_head(self, index: int, head: object, bodies: int) -> Any:
-        """The head alone of a parcel with so many bodies."""
-        if not isinstance(head, bytes):
-            raise DecodeError("there is no sealed head")
-        try:
-            plain = self._cipher.decrypt(_nonce(index, 0), head, self._bound(index, 0, not bodies))
-        except InvalidTag:
-            raise DecodeError("it was not sealed for this, or was changed on its way") from None
-        return _unpack(plain)
-
     def _bound(self, index: int, part: int, last: bool) -> bytes:
         return self._facts + index.to_bytes(8, "big") + part.to_bytes(4, "big") + bytes([last])
 
