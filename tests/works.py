@@ -42,6 +42,7 @@ from zmqfl.protocol.commands import (
     Work,
     Write,
 )
+from zmqfl.protocol.node import Node
 from zmqfl.protocol.pull_receiver import PullReceiver
 from zmqfl.protocol.pull_source import changed
 from zmqfl.protocol.push_sender import PushSender
@@ -487,10 +488,15 @@ class Works:
     def is_quiet(self) -> bool:
         """Whether nothing of any transfer goes on at any process that lives."""
         return all(
-            not (t.pushes or t.pulls or t.streams or t.source.waiting or len(host.node.asks))
+            not (t.pushes or t.pulls or t.streams or t.source.waiting or self._asked(host.node))
             for host in self._net.processes
             for t in (host.node.transfers,)
         )
+
+    @staticmethod
+    def _asked(node: Node) -> bool:
+        """Whether a machine waits for an answer; those of its plane ask as long as it lives."""
+        return any(not node.plane.has(asked.ask.owner) for asked in node.asks._asked.values())
 
     def check_ended(self) -> None:
         """Everything has ended as it must; nothing is kept."""

@@ -24,15 +24,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from zmqfl.cell.announcements import Announcement, Announcements
+    from zmqfl.cell.auto_pull import AutoPull
     from zmqfl.cell.cell import Cell
     from zmqfl.cell.filters import looks_at_headers
     from zmqfl.cell.flare_names import TargetMessage
     from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
     from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, new_message
     from zmqfl.cell.net_agent import NetAgent
+    from zmqfl.cell.noticeboard import Watch
     from zmqfl.cell.object_verbs import ReceivedObject
     from zmqfl.cell.peers import CellAgent
     from zmqfl.cell.progress import PushProgress, TransferProgress
+    from zmqfl.cell.props import Prop, Props
     from zmqfl.cell.pulling import PullHandle
     from zmqfl.cell.pushing import PushHandle
     from zmqfl.cell.statistics import CellStatistics
@@ -93,7 +97,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FQCN",
+    "Announcement",
+    "Announcements",
     "AppConstants",
+    "AutoPull",
     "BlobError",
     "BroadcastHandle",
     "CacheableObject",
@@ -131,6 +138,8 @@ __all__ = [
     "ObjectStreamer",
     "Offer",
     "ProduceRC",
+    "Prop",
+    "Props",
     "PullHandle",
     "PushHandle",
     "PushProgress",
@@ -159,6 +168,7 @@ __all__ = [
     "TransferState",
     "TransferWaiter",
     "UserError",
+    "Watch",
     "Workspace",
     "ZmqflError",
     "add_arrays",
@@ -176,15 +186,19 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "cell.announcements": "Announcement Announcements",
+    "cell.auto_pull": "AutoPull",
     "cell.cell": "Cell",
     "cell.filters": "looks_at_headers",
     "cell.flare_names": "TargetMessage",
     "cell.handles": "BroadcastHandle Handle RequestHandle",
     "cell.message": "Message MessageHeaderKey make_reply new_message",
     "cell.net_agent": "NetAgent",
+    "cell.noticeboard": "Watch",
     "cell.object_verbs": "ReceivedObject",
     "cell.peers": "CellAgent",
     "cell.progress": "PushProgress TransferProgress",
+    "cell.props": "Prop Props",
     "cell.pulling": "PullHandle",
     "cell.pushing": "PushHandle",
     "cell.statistics": "CellStatistics",

@@ -33,6 +33,7 @@ from zmqfl.protocol.commands import (
     Redial,
     Send,
 )
+from zmqfl.protocol.plane.updates import CHANNEL as PLANE
 from zmqfl.wire.codec import decode_header
 from zmqfl.wire.messages import (
     Attach,
@@ -62,12 +63,16 @@ def test_a_request_without_a_route_ends_at_once() -> None:
     assert node().request(1, ["site-9"], "c", "t", 0, {}, (), 10.0, AT) == [Finish(1, "site-9", unreachable)]
 
 
+def _is_of_user(message: object) -> bool:
+    return isinstance(message, Request) and message.channel != PLANE
+
+
 def test_a_request_of_a_cell_that_dials_for_the_first_time_waits() -> None:
     cell = node("site-1", has_parent=True)
     assert cell.request(1, ["server"], "c", "t", 0, {}, (), 60.0, AT) == []
     cell.connected(Lane.CONTROL, AT + 1)
     commands = told(cell, PARENT, Welcome("server", 90, 500, 700, 1, "server", 1), PARENT_SESSION, AT + 2)
-    [(conn, message)] = sent(commands)
+    [(conn, message)] = [(conn, message) for conn, message in sent(commands) if _is_of_user(message)]
     assert conn == PARENT
     assert isinstance(message, Request)
     assert (message.fence, message.attempt) == (700, 2)

@@ -104,7 +104,7 @@ def test_who_is_on_a_path() -> None:
 def formed(*names: str) -> Net:
     net = Net()
     net.tree(*names)
-    net.run_until(net.is_formed, 10)
+    net.run_until(net.is_settled, 10)
     net.traffic.clear()
     return net
 

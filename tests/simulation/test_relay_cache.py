@@ -349,7 +349,7 @@ def test_a_cache_that_is_silent_is_left_in_time() -> None:
 
 def test_a_cache_whose_chunks_are_damaged_is_asked_around() -> None:
     net = Net(config=SMALL).form(*ONE)
-    net.works.faults = Faults(damage=0.1)
+    net.works.faults = Faults(damage=0.05)  # a chunk that is damaged four times in a row fails its pull
     offer = net.offer("server", content(1000), 10)
     pulls = [net.pull(name, offer) for name in SITES]
     finish(net, pulls)

@@ -126,8 +126,7 @@ def test_a_replaced_start_is_refused_where_the_newer_one_was_heard() -> None:
     net.thaw(older)
     net.run_until(lambda: net.is_bound(older), 10)
     id = net.request(older, "site-4")
-    net.run(1)
-    assert net.hosts["site-4"].node.counters["stale_fence"] > 0
+    net.run_until(lambda: net.hosts["site-4"].node.counters["stale_fence"] > 0, 10)
     assert net.executions[("site-1", older.node.instance, id, "site-4")] == 0
 
     net.heal(newer)

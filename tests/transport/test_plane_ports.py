@@ -163,7 +163,7 @@ class Tree:
         commands = target.plane.receive(call, now)
         target.obey([command for command in commands if not isinstance(command, Answer)])
         (answer,) = [command for command in commands if isinstance(command, Answer)]
-        cell.obey(ask.owner.answered(ask.tag, target.name, answer.outcome, now) + cell.plane.told(now))
+        cell.obey(cell.plane.machine_answered(ask.owner, ask.tag, target.name, answer.outcome, now))
 
     def set(self, name: str, key: str, body: bytes | None, topic: str = "") -> None:
         cell = self.cells[name]

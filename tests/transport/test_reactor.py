@@ -108,6 +108,9 @@ class ToldEdges:
     def work(self, command: Work) -> None:
         self.told.put(("work", command))
 
+    def facts_changed(self, facts: tuple[Any, ...]) -> None:
+        self.told.put(("facts", facts))
+
     def peer_changed(self, change: PeerChanged) -> None:
         self.told.put(("peer", change))
 

@@ -25,13 +25,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from zmqfl.cell.asking import Asking
+from zmqfl.cell.auto_pull import AutoPull
 from zmqfl.cell.edges import CellEdges
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.flare_names import FlareNames
 from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
 from zmqfl.cell.identity import endpoint_of, keys_of, known_key, seals_of
 from zmqfl.cell.net_agent import serve_net_agent
+from zmqfl.cell.noticeboard import Noticeboard
 from zmqfl.cell.peers import PeerCallbacks
+from zmqfl.cell.plane_verbs import PlaneVerbs
 from zmqfl.cell.references import References
 from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.cell.serving import Serving
@@ -57,13 +60,15 @@ FIRST_CONNECTION = 2.0
 """Seconds that entering a cell waits for its parent. A parent that is not there yet is no error."""
 
 
-class Cell(TransferVerbs, FlareNames):
+class Cell(TransferVerbs, PlaneVerbs, FlareNames):
     """See the module.
 
     `fqcn`: the name. `listen`: URLs for children, `tcp://host:port` (port 0: any) or `ipc:///path`. `parent`: the URL
     of the parent; None makes this the root. `keys`: a folder made by `zmqfl keygen`, or `Keys`; with keys every TCP
     link is encrypted and proves both ends (CURVE), without them TCP is accepted on loopback only, unless
-    `trusted_network` says that nobody else can reach it. `config`: settings. `on_exit(status, reason)` is called when
+    `trusted_network` says that nobody else can reach it. `plane`: the port where what everybody may know is published
+    to children over TCP, 0: any that is free; None: the links tell it, where only one port is open.
+    `config`: settings. `on_exit(status, reason)` is called when
     the process must end: status 75, a newer start holds the name.
 
     Raises `UserError` (with field and remedy) for a name, URL, key or port that cannot be used.
@@ -78,6 +83,7 @@ class Cell(TransferVerbs, FlareNames):
         config: CellConfig | None = None,
         *,
         trusted_network: bool = False,
+        plane: int | None = 0,
         on_exit: Callable[[int, str], None] | None = None,
     ) -> None:
         self.fqcn = parse(fqcn)
@@ -115,6 +121,8 @@ class Cell(TransferVerbs, FlareNames):
         self._transfers = TransferEdges(
             self._node, c, self._files, self._workers, self.filters, self._submit, time.monotonic, self._seals
         )  # fmt: skip
+        self._board = Noticeboard(self._node, self._workers, self._submit)
+        self._auto_pulls: list[AutoPull] = []
         offering, pulling = self._transfers.offering, self._transfers.pulling
         self._references = References(self._node, c, offering, pulling, self._is_on_reactor)
         self._asking = Asking(
@@ -126,7 +134,7 @@ class Cell(TransferVerbs, FlareNames):
         )  # fmt: skip
         self._edges = CellEdges(
             self._node, self._asking, self._serving, self._peers, self._transfers, self._references, self._seals,
-            self._send_outcome, on_exit,
+            self._board, self._send_outcome, on_exit,
         )  # fmt: skip
         self._reactor = Reactor(
             self._node,
@@ -136,6 +144,8 @@ class Cell(TransferVerbs, FlareNames):
             parent=parent_endpoint,
             keys=self._keys,
             trusted_network=trusted_network,
+            plane=self._node.door if plane is not None else None,
+            plane_port=plane or 0,
         )
         serve_net_agent(self)
         if self._seals is not None:
@@ -527,6 +537,8 @@ class Cell(TransferVerbs, FlareNames):
             raise ForkedError(f"cell {self.fqcn} belongs to process {self._pid}; make a new one after a fork")
 
     def _close(self, drain: float) -> None:
+        for pulls in self._auto_pulls:
+            pulls.close()
         if self._reactor.is_started and not self._reactor.is_closed:
             with contextlib.suppress(ClosedError):  # the reactor has died
                 self._reactor.submit(lambda now: self._edges.begin_closing())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell.asking import Asking
 from zmqfl.cell.handles import Handle
 from zmqfl.cell.identity import no_card
+from zmqfl.cell.noticeboard import Noticeboard
 from zmqfl.cell.peers import CellAgent, PeerCallbacks
 from zmqfl.cell.references import References
 from zmqfl.cell.serving import Serving
@@ -40,6 +41,7 @@ class CellEdges:
         transfers: TransferEdges,
         references: References,
         seals: SealedCalls | None,
+        board: Noticeboard,
         reply: Callable[[Call, Outcome], None],
         on_exit: Callable[[int, str], object] | None,
     ) -> None:
@@ -56,6 +58,7 @@ class CellEdges:
         self._transfers = transfers
         self._references = references
         self._seals = seals
+        self._board = board
         self._reply = reply
         self._on_exit = on_exit
         self._running: set[Call] = set()
@@ -97,6 +100,10 @@ class CellEdges:
     def work(self, command: Work) -> None:
         """Have something of a transfer done."""
         self._transfers.work(command)
+
+    def facts_changed(self, facts: tuple[Any, ...]) -> None:
+        """The plane says something new."""
+        self._board.changed(facts)
 
     def peer_changed(self, change: PeerChanged) -> None:
         """A neighbour changed its state."""

@@ -61,6 +61,9 @@ class ObjectVerbs:
         config: CellConfig
 
         def _check(self) -> None: ...
+        def announce(self, offer: Offer, group: str, *, kind: str = "file", to: Iterable[str] | None = None) -> None:
+            """See `PlaneVerbs`."""
+
         def _pull(
             self, rid: str, owner: str, make_sink: SinkFactory, timeout: float, resume: bool, secure: bool
         ) -> PullHandle:
@@ -154,6 +157,7 @@ class ObjectVerbs:
         chunk_size: int = CHUNK,
         codec: Codec = "auto",
         copy: bool = False,
+        announce: str = "",
         on_served: Callable[..., Any] | None = None,
         on_expired: Callable[..., Any] | None = None,
     ) -> Offer:
@@ -170,7 +174,18 @@ class ObjectVerbs:
         source = ObjectSource(name, object_pieces(value), check_chunk(chunk_size), copy)
         transaction = self.new_transaction(seconds, on_expired)
         rid = transaction.add(source, chunk_size, receivers, callback(on_served), codec=codec, item=source.item)
-        return Offer(rid, self.fqcn, source.name, source.size, transaction)
+        offer = Offer(rid, self.fqcn, source.name, source.size, transaction)
+        return self._announced(offer, "object", announce, receivers)
+
+    def _announced(self, offer: Offer, kind: str, group: str, receivers: tuple[str, ...] | None) -> Offer:
+        """The offer, told to a group if there is one."""
+        if group:
+            try:
+                self.announce(offer, group, kind=kind, to=receivers)
+            except BaseException:
+                offer.withdraw()
+                raise
+        return offer
 
     def pull_object(self, rid: str, owner: str, *, timeout: float = CHUNK_TIMEOUT, secure: bool = False) -> PullHandle:
         """Fetch the value that `owner` offers as `rid`; the handle gives it.

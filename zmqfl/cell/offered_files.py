@@ -55,3 +55,4 @@ class Group:
 
     on_expired: Callback | None
     files: list[OfferedFile] = field(default_factory=list)
+    on_ended: list[Callable[[], None]] = field(default_factory=list)

@@ -67,6 +67,11 @@ class Transaction:
         """
         return self._offering.add(self.id, source, chunk_size, receivers, on_served, rid, on_opened, codec, item)
 
+    def on_ended(self, fn: Callable[[], None]) -> None:
+        """Have `fn` called, once, when it ends for any reason but the end of the cell, on the reactor: it must be quick
+        and must not wait. It is called at once when it has ended before."""
+        self._offering.on_ended(self.id, fn)
+
     def end(self) -> None:
         """Offer nothing of it any more."""
         self._offering.end(self.id)
@@ -175,8 +180,7 @@ class Offering:
 
         def act(now: float) -> list[Command]:
             self._node.transfers.source.end(id)
-            for file in self._groups.pop(id, Group(None)).files:
-                self._withdraw(file)
+            self._end(self._groups.pop(id, Group(None)))
             return []
 
         try:
@@ -211,6 +215,18 @@ class Offering:
                     key = (taker.rid if file is None else file.told_as, receiver)
                     heard[key] = max(taker.heard, heard.get(key, 0.0))
             tell(entry.active, heard)
+            return []
+
+        self._submit(act)
+
+    def on_ended(self, id: str, fn: Callable[[], None]) -> None:
+        """See `Transaction.on_ended`."""
+
+        def act(now: float) -> list[Command]:
+            if (group := self._groups.get(id)) is None:
+                fn()
+            else:
+                group.on_ended.append(fn)
             return []
 
         self._submit(act)
@@ -256,8 +272,7 @@ class Offering:
         group = self._groups.pop(command.transaction, None)
         if group is None:
             return
-        for file in group.files:
-            self._withdraw(file)
+        self._end(group)
         if group.on_expired is not None:
             group.on_expired.call(self._calls, command.transaction, [file.source.name for file in group.files])
 
@@ -278,6 +293,12 @@ class Offering:
         except ArgumentError:
             source.close()
             raise
+
+    def _end(self, group: Group) -> None:
+        for fn in group.on_ended:
+            fn()
+        for file in group.files:
+            self._withdraw(file)
 
     def _withdraw(self, file: OfferedFile) -> None:
         if file.twin is not None:

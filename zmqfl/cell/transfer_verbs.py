@@ -188,15 +188,17 @@ class TransferVerbs(ObjectVerbs):
         name: str = "",
         chunk_size: int = CHUNK,
         codec: Codec = "auto",
+        announce: str = "",
         on_served: Callable[..., Any] | None = None,
         on_expired: Callable[..., Any] | None = None,
     ) -> Offer:
         """Let others pull a file, or bytes, by a reference id that nobody can guess.
 
-        `to`: the only cells that may; None: whoever knows the id. `timeout`: seconds without activity after which it
-        ends. `codec`: as of `push_file`. `on_served(rid, receiver, "success" | "failed", name)`;
-        `on_expired(transaction id, names)`, on time-out only. Raises `SourceError` for what is no readable file,
-        `ClosedError`.
+        `to`: the only cells that may; None: whoever knows the id. `announce`: the group that is told of it as long as
+        it is offered (see `announcements`); of its members only those in `to`, where that is given. `timeout`: seconds
+        without activity after which it ends. `codec`: as of `push_file`. `on_served(rid, receiver, "success" |
+        "failed", name)`; `on_expired(transaction id, names)`, on time-out only.
+        Raises `SourceError` for what is no readable file, `ClosedError`, `ArgumentError` for what is no name of a group.
         """
         self._check()
         receivers = None if to is None else targets_of(to)
@@ -205,7 +207,9 @@ class TransferVerbs(ObjectVerbs):
         source = FileSource(what) if isinstance(what, str | Path) else _buffer_source(name, what, chunk_size)
         transaction = self.new_transaction(seconds, on_expired)
         rid = transaction.add(source, chunk_size, receivers, callback(on_served), codec=codec)
-        return Offer(rid, self.fqcn, source.name, source.size, transaction)
+        return self._announced(
+            Offer(rid, self.fqcn, source.name, source.size, transaction), "file", announce, receivers
+        )
 
     def new_transaction(
         self, timeout: float, on_expired: Callable[..., Any] | None = None, **kwargs: Any

@@ -83,6 +83,8 @@ class Acceptor:
         """Our beats say that whom we have bound holds its name."""
         self.succeeds = False
         """A child came with the token of a former start of this cell: others may be about to come back, too."""
+        self.published: dict[object, str] = {}
+        """Listener, as connections name it -> what a WELCOME there says of where this cell publishes."""
         self.allowed: frozenset[str] | None = None
         """Names whose keys are accepted now; None: the listeners have no keys."""
         self._config = config
@@ -193,6 +195,10 @@ class Acceptor:
             self._welcomed(c.conn, c.hello.fqcn, c.hello.instance, c.token, c.session, welcome)
             for c in self._candidates.values()
         ]
+
+    def user_of(self, name: str) -> str | None:
+        """The name that the key of a child proves; None without keys."""
+        return self._users.get(name)
 
     def vouch(self, now: float) -> None:
         """Nobody hears another start of this cell, so nobody hears another start of its children: tell them."""
@@ -317,7 +323,7 @@ class Acceptor:
         succeeds = any(other != instance for other in self._starts.get(fqcn, ()))
         message = Welcome(
             welcome.fqcn, welcome.instance, welcome.fence, token, welcome.version,
-            welcome.root, welcome.segment, welcome.features, welcome.plane, int(succeeds),
+            welcome.root, welcome.segment, welcome.features, self.published.get(conn[1], ""), int(succeeds),
         )  # fmt: skip
         return Send(conn, Packet(Welcome.KIND, encode_header(message), session=session))
 

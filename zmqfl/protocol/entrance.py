@@ -125,7 +125,7 @@ class Entrance:
             if link is not None:  # news for who waits until this cell is ready
                 commands.append(PeerChanged(link.fqcn, PeerState.UP, link.instance, "this start holds the name"))
         if m.neighbours.root != root:
-            commands += self._interpreter.learn_root()
+            commands += self._interpreter.learn_root(now)
         return commands
 
     def _from_neighbour(self, link: Link, conn: Conn, packet: Packet, now: float, user: str | None) -> list[Command]:

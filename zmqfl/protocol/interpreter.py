@@ -2,8 +2,9 @@
 
     Post                     transit; as a flow when it is long
     Deliver, GiveBack        arrivals: a message of this cell to itself, or one that found no way
-    Invoke, internal         transfers: a request for a machine that pushes or pulls
+    Invoke, internal         transfers or plane: a request, or a fire, for a machine of this node
     Ask, Unask, Answer       requester and responder, for those machines; their Finish goes back to who has asked
+    Tell                     transit, as a fire
     FlowMoved, FlowEnded     whoever waits for what a flow carries
     PeerChanged              whoever waits for that neighbour, or for what stands behind it
     any other                out, to the reactor
@@ -20,6 +21,7 @@ from zmqfl.protocol.arrivals import Arrivals
 from zmqfl.protocol.commands import (
     Answer,
     Ask,
+    Call,
     Command,
     Deliver,
     Finish,
@@ -30,13 +32,15 @@ from zmqfl.protocol.commands import (
     PeerChanged,
     PeerState,
     Post,
+    Tell,
     Unask,
 )
 from zmqfl.protocol.machines import Machines
+from zmqfl.protocol.plane.updates import CHANNEL as PLANE
 from zmqfl.protocol.pull_receiver import PullReceiver
 from zmqfl.protocol.relay_file import RelayFile
 from zmqfl.protocol.transfers import INTERNAL, SEAL
-from zmqfl.wire.messages import Cancel, Packet, Reply, Request
+from zmqfl.wire.messages import Cancel, Fire, Packet, Reply, Request
 
 
 class Interpreter:
@@ -62,6 +66,8 @@ class Interpreter:
                     self._flow_moved(command, now)
                 case FlowEnded():
                     out += [command, *self._flow_ended(command, now)]
+                case Invoke() if command.call.channel == PLANE:
+                    out += self._take_plane(command.call, now)
                 case Invoke() if command.call.channel.startswith(INTERNAL) and command.call.channel != SEAL:
                     out += self.obey(m.transfers.receive(command.call, now), now)
                 case Ask():
@@ -70,6 +76,8 @@ class Interpreter:
                     out += self.obey(m.asks.unask(command), now)
                 case Answer():
                     out += self.obey(m.responder.reply(command.call, command.outcome, now), now)
+                case Tell():
+                    out += self._tell(command, now)
                 case Finish() if command.id in m.asks:
                     out += self._answered(command, now)
                 case PeerChanged():
@@ -83,10 +91,21 @@ class Interpreter:
         """A message for this cell. Raises `DecodeError`."""
         return self.obey(self._arrivals.deliver(packet, now), now)
 
-    def learn_root(self) -> list[Command]:
+    def learn_root(self, now: float) -> list[Command]:
         """The parent has told the name of the root: our children wait for it, too."""
         self._machines.neighbours.forget_origins()
-        return self._machines.acceptor.welcome_again(self._machines.welcome())
+        return self._machines.acceptor.welcome_again(self._machines.welcome()) + self.bind_plane(now)
+
+    def bind_plane(self, now: float) -> list[Command]:
+        """The plane goes by the link that is bound now; nothing happens when it does already."""
+        m = self._machines
+        if m.uplink is None:
+            return self.obey(m.plane.bound("", m.fqcn, m.fence, now), now)
+        link = m.uplink.link
+        if link is None or not m.neighbours.is_bound or not m.uplink.root:
+            return []
+        bound = m.plane.bound(link.fqcn, m.uplink.root, m.fence, now, m.uplink.plane, link.session)
+        return self.obey(bound, now)
 
     # -- messages and flows --------------------------------------------------------------------------------------------
 
@@ -130,8 +149,24 @@ class Interpreter:
         """A request of one of this node's own machines has ended at one target."""
         if (ask := self._machines.asks.finish(finish)) is None:
             return []
-        answered = self._machines.transfers.answered(ask.owner, ask.tag, finish.target, finish.outcome, now)
-        return self.obey(answered, now)
+        m = self._machines
+        if m.plane.has(ask.owner):
+            return self.obey(m.plane.machine_answered(ask.owner, ask.tag, finish.target, finish.outcome, now), now)
+        return self.obey(m.transfers.answered(ask.owner, ask.tag, finish.target, finish.outcome, now), now)
+
+    # -- the plane -----------------------------------------------------------------------------------------------------
+
+    def _take_plane(self, call: Call, now: float) -> list[Command]:
+        plane = self._machines.plane
+        if call.expects_reply:
+            return self.obey(plane.receive(call, now), now)
+        return self.obey(plane.heard(call.origin, call.topic, call.headers, call.bodies, now), now)
+
+    def _tell(self, tell: Tell, now: float) -> list[Command]:
+        m = self._machines
+        lengths = [len(body) for body in tell.bodies]
+        fire = Fire(*m.me(), m.next_id(), PLANE, tell.topic, 0, lengths, tell.headers)
+        return self.obey([Post(fire, tell.targets, tell.bodies)], now)
 
     # -- neighbours ----------------------------------------------------------------------------------------------------
 
@@ -146,12 +181,27 @@ class Interpreter:
                 behind = lambda name: around.hop_to(name) == peer  # noqa: E731
                 m.responder.link_up(behind)
                 news += self.obey(m.flows.link_up(behind, now), now)
-                return news + self.obey(m.requester.link_up(behind, now), now)
+                return news + self.obey(m.requester.link_up(behind, now), now) + self._join_plane(peer, now)
             case PeerState.GONE if change.replaced:  # what stands behind it is probed as soon as the new link is up
-                return self._lose(lambda name: name == peer, text, now)
+                return self._lose(lambda name: name == peer, text, now) + self._leave_plane(change, now)
             case PeerState.GONE:
-                return self._lose(lambda name: around.was_behind(name, peer), text, now)
+                lost = self._lose(lambda name: around.was_behind(name, peer), text, now)
+                return lost + self._leave_plane(change, now)
         return []
+
+    def _join_plane(self, peer: str, now: float) -> list[Command]:
+        m = self._machines
+        if m.uplink is not None and peer == m.neighbours.parent:
+            return self.bind_plane(now)
+        m.plane.child_bound(peer)
+        return []
+
+    def _leave_plane(self, change: PeerChanged, now: float) -> list[Command]:
+        """A parent's link, or a child. One that is replaced is not gone: its next start says itself what is over."""
+        m = self._machines
+        if change.fqcn == m.plane.parent:
+            return self.obey(m.plane.unbound(), now)
+        return self.obey(m.plane.child_gone(change.fqcn, now, change.replaced), now)
 
     def _lose(self, reaches: Callable[[str], bool], text: str, now: float) -> list[Command]:
         """These cells are gone, or the only way to them."""
@@ -170,4 +220,5 @@ class Interpreter:
         if m.uplink is None and token >= m.fence and token > m.wall_ms(now) + 1:
             # The root issues its own. The clock was ahead of what it is now: a former start of ours had a higher one.
             m.fence = m.fences.issue(m.fqcn, token)
+            return self.bind_plane(now) if m.plane.is_bound else []
         return []

@@ -17,6 +17,7 @@ from zmqfl.protocol.fence import FenceTable
 from zmqfl.protocol.flow_receiver import FlowReceiver
 from zmqfl.protocol.flows import Flows
 from zmqfl.protocol.neighbours import Neighbours
+from zmqfl.protocol.plane.plane import Plane
 from zmqfl.protocol.requester import Requester
 from zmqfl.protocol.responder import Responder
 from zmqfl.protocol.transfers import Transfers
@@ -73,13 +74,14 @@ class Machines:
         )  # fmt: skip
         self.transfers = Transfers(fqcn, instance, config, Ways(self.neighbours))
         self.asks = Asks(self.requester)
+        self.plane = Plane(fqcn, instance, has_parent, config.heartbeat)
         self.fence = 0 if has_parent else self.fences.issue(fqcn, wall_ms)
         """The fence token of this start; 0 until a parent has issued it."""
         self._born = now
         self._wall_at_birth = wall_ms
         self._last_id = 0
         timed: tuple[Timed, ...] = (
-            self.acceptor, self.requester, self.responder, self.flows, self.assembly, self.transfers
+            self.acceptor, self.requester, self.responder, self.flows, self.assembly, self.transfers, self.plane,
         )  # fmt: skip
         self._timed = timed if self.uplink is None else (self.uplink, *timed)
 

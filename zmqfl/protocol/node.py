@@ -1,6 +1,6 @@
 """A whole cell without a socket: its machines, joined, and one door to all of them. Who knows one door knows all.
 
-    verb(..., now)       request, fire, cancel, reply, stop; connected, disconnected, refused; child_exited; of
+    verb(..., now)       request, fire, publish, cancel, reply, stop; connected, disconnected, refused; child_exited; of
                          transfers those that `transfers` has, by `transfer`
     receive(conn, ...)   a message came from a connection
     handle_timeout(now)  the deadline has passed
@@ -28,6 +28,8 @@ from zmqfl.protocol.commands import Call, Command, Outcome, Post, Send
 from zmqfl.protocol.entrance import Entrance
 from zmqfl.protocol.interpreter import Interpreter
 from zmqfl.protocol.machines import Machines
+from zmqfl.protocol.plane.door import Door
+from zmqfl.protocol.plane.hub import Rule
 from zmqfl.protocol.transfers import Transfers
 from zmqfl.wire.codec import encode_header
 from zmqfl.wire.messages import Beat, Buffer, Bye, ByeReason, Conn, Fire, Lane, Packet
@@ -63,7 +65,8 @@ class Node:
         self.uplink, self.acceptor, self.neighbours = machines.uplink, machines.acceptor, machines.neighbours
         self.transit, self.flows, self.assembly = machines.transit, machines.flows, machines.assembly
         self.requester, self.responder = machines.requester, machines.responder
-        self.transfers, self.asks = machines.transfers, machines.asks
+        self.transfers, self.asks, self.plane = machines.transfers, machines.asks, machines.plane
+        self.door = Door(machines, self._obey)
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
@@ -129,6 +132,16 @@ class Node:
     def transfer(self, act: Callable[[Transfers], list[Command]], now: float) -> list[Command]:
         """A verb of the user's, or the result of work, for one of the machines that push and pull."""
         return self._obey(act(self.transfers), now)
+
+    def publish(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
+        """Say something to everybody on the plane, or withdraw it (None)."""
+        bound = self._interpreter.bind_plane(now) if self.uplink is None else []
+        return bound + self._obey(self.plane.set(topic, key, body, now), now)
+
+    def set_rule(self, rule: Rule, now: float) -> list[Command]:
+        """Which topics each child may hear from now on; who hears more than that is cut."""
+        self.plane.hub.rule = rule
+        return self._obey(self.plane.hub.check_rules(), now)
 
     def next_bulk(self, blocked: Container[Conn], now: float) -> list[Command]:
         """The next segment of a flow and the next chunks to read, where the lane is not in `blocked`.

@@ -76,6 +76,8 @@ class Uplink:
     root: str = ""
     features: int = 0
     """What the parent can do for us, see `Feature`."""
+    plane: str = ""
+    """Where the parent publishes, in its own words; "": nowhere."""
     succeeds: bool = False
     """The parent has bound another start of this cell before."""
     held_since: float | None = None
@@ -191,14 +193,14 @@ class Uplink:
         if self.state is not UplinkState.GREETING:
             if self.link is not None and session == self.link.session:
                 self.root = welcome.root or self.root  # the parent has learned it, or repeats itself
-                self.features = welcome.features
+                self.features, self.plane = welcome.features, welcome.plane
             return []
         if problem := self._mismatch(welcome):
             return self._refuse(problem, now)
         self._forget("hello")
         self.state, self.refusal = UplinkState.BOUND, ""
         self.token, self.root = welcome.token, welcome.root
-        self.features, self.succeeds = welcome.features, bool(welcome.succeeds)
+        self.features, self.plane, self.succeeds = welcome.features, welcome.plane, bool(welcome.succeeds)
         commands: list[Command] = []
         if self.link is not None and self.link.instance != welcome.instance:
             commands += self._end("it has restarted", now, replaced=True)

@@ -1,7 +1,8 @@
 """Pull: files that their owner offers, and that each receiver fetches at its own pace.
 
     owner     tx = FileDownloader.new_transaction(cell, timeout, timeout_cb)
-              rid = FileDownloader.add_file(tx, "model.pt")        and tells the receivers, as it likes
+              rid = FileDownloader.add_file(tx, "model.pt")        and tells the receivers, as it likes, or
+              FileDownloader.announce(tx, rid, "models")           all who care for that group, also those to come
     receiver  error, path = download_file("server", rid, 10.0, cell, location)
 
 Source: seed 000; reference "flare" 4.1, 4.6, 4.11.
@@ -21,7 +22,7 @@ from zmqfl.cell.cell import Cell
 from zmqfl.cell.offering import Transaction
 from zmqfl.cell.pulling import PullHandle
 from zmqfl.cell.registry import check_name
-from zmqfl.cell.transfer_verbs import CHUNK
+from zmqfl.cell.transfer_verbs import CHUNK, Offer
 from zmqfl.context.signal import Signal
 from zmqfl.errors import ArgumentError, BlobError, ClosedError, FqcnError, TransferError
 from zmqfl.streaming.cell_streams import checked_callback
@@ -35,7 +36,10 @@ class _FileTransaction:
 
     def __init__(self, cell: Cell, timeout: float, timeout_cb: Callback) -> None:
         self._timeout_cb = timeout_cb
+        self._cell = cell
         self._names: list[str] = []
+        self._sizes: dict[str, tuple[str, int]] = {}
+        """Reference id -> (base name, bytes)."""
         self._transaction: Transaction = cell.new_transaction(timeout, self._expired)
         self.id = self._transaction.id
 
@@ -44,9 +48,16 @@ class _FileTransaction:
             if downloaded is not None:
                 downloaded.run(rid, receiver, status, name)
 
-        rid = self._transaction.add(FileSource(path), CHUNK, None, callback(served))
+        source = FileSource(path)
+        rid = self._transaction.add(source, CHUNK, None, callback(served))
         self._names.append(name)
+        self._sizes[rid] = source.name, source.size
         return rid
+
+    def announce(self, rid: str, group: str) -> None:
+        if rid not in self._sizes:
+            raise ArgumentError(f"no file of transaction {self.id} has the reference id {rid!r}")
+        self._cell.announce(Offer(rid, self._cell.fqcn, *self._sizes[rid], self._transaction), group)
 
     def end(self) -> None:
         self._transaction.end()
@@ -91,6 +102,14 @@ class FileDownloader:
         """
         downloaded = callback(checked_callback(file_downloaded_cb, "file_downloaded_cb"), cb_kwargs)
         return cls._find(transaction_id).add(checked_file(file_name), str(file_name), downloaded)
+
+    @classmethod
+    def announce(cls, transaction_id: str, ref_id: str, group: str) -> None:
+        """Tell a group of a file that was added, as long as its transaction lasts: see `Cell.announcements`.
+
+        Raises `ArgumentError` for what is no transaction, no file of it, or no name of a group; `ClosedError`.
+        """
+        cls._find(transaction_id).announce(ref_id, group)
 
     @classmethod
     def delete_transaction(cls, transaction_id: str) -> None:

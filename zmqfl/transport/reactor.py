@@ -26,7 +26,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import zmq
 
@@ -36,6 +36,7 @@ from zmqfl.protocol.commands import (
     Call,
     Command,
     Exit,
+    FactsChanged,
     Finish,
     FlowEnded,
     Hangup,
@@ -93,6 +94,9 @@ class Edges(Protocol):
     def work(self, command: Work) -> None:
         """Have something of a transfer done."""
 
+    def facts_changed(self, facts: tuple[Any, ...]) -> None:
+        """The plane says something new."""
+
     def peer_changed(self, change: PeerChanged) -> None:
         """A neighbour changed its state."""
 
@@ -145,6 +149,7 @@ class Reactor:
         except BaseException:
             self._wakeup.close()
             raise
+        node.acceptor.published = {each.index: self.ports.plane.told(each.index) for each in self.ports.listeners}
         self._thread = threading.Thread(target=self._run, name=f"zmqfl:{node.fqcn}", daemon=True)
 
     # -- other threads -------------------------------------------------------------------------------------------
@@ -374,8 +379,11 @@ class Reactor:
                     self.ports.plane.publish(command)
                 case Listen():
                     self.ports.plane.listen(command)
-                case Reopen() if self._plane is not None:
-                    self.ports.plane.reopen(self._plane, now)
+                case Reopen():
+                    if self._plane is not None:
+                        self.ports.plane.reopen(self._plane, now)
+                case FactsChanged():
+                    self._edges.facts_changed(command.facts)
                 case PeerChanged():
                     self._hand_up()
                     self._edges.peer_changed(command)

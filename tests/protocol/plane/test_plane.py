@@ -120,8 +120,8 @@ class Tree:
             name, ask = self._asked.pop(self.random.randrange(len(self._asked)))
             plane = self.planes[name]
             outcome = self._ask(name, ask)
-            commands = ask.owner.answered(ask.tag, ask.targets[0], outcome, self.now)
-            self.obey(name, commands + plane.told(self.now))
+            assert plane.has(ask.owner)
+            self.obey(name, plane.machine_answered(ask.owner, ask.tag, ask.targets[0], outcome, self.now))
 
     def _ask(self, name: str, ask: Ask) -> Outcome:
         (target,) = ask.targets
@@ -374,8 +374,8 @@ def test_what_a_snapshot_and_updates_change_together_the_children_hear_of_both()
     plane.heard("server", PlaneTopic.UPDATE, *encode_update(Update(5, b, 4, 0, (facts[b],))), 0.0)
     bodies = encode_snapshot(Snapshot(5, {a: 3}, (a,), (facts[a],)))
     assert plane.subscriber is not None
-    plane.subscriber.answered("subscribe", "server", Outcome(CellReturnCode.OK, bodies=bodies), 0.0)
-    tell, changed = plane.told(0.0)
+    outcome = Outcome(CellReturnCode.OK, bodies=bodies)
+    tell, changed = plane.machine_answered(plane.subscriber, "subscribe", "server", outcome, 0.0)
     assert isinstance(tell, Tell)
     assert tell.headers["t"] == b
     assert changed == FactsChanged((facts[a], facts[b]))

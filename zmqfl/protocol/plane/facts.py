@@ -7,6 +7,7 @@ Topics end in "/", so "props/site-1/" is no prefix of "props/site-10/":
 
     props/NAME/     the public props of one cell
     rids/GROUP/     reference ids that are announced to a group
+    bound/NAME/     what is for one cell: it goes by the links that lead there, and no other cell hears of it
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 PROPS: Final = "props/"
 RIDS: Final = "rids/"
+BOUND: Final = "bound/"
 END: Final = "/"
 
 MAX_TOPIC = 255
@@ -83,13 +85,26 @@ def rids_topic(group: str) -> Topic:
     return f"{RIDS}{group}{END}"
 
 
+def bound_topic(receiver: str) -> Topic:
+    """The topic of what is announced to one cell only."""
+    return f"{BOUND}{receiver}{END}"
+
+
+def concerns(topic: Topic, child: str) -> bool:
+    """Whether a child may hear of a topic at all: what is for one cell concerns that cell and those above it."""
+    if not topic.startswith(BOUND):
+        return True
+    receiver = topic[len(BOUND) : -len(END)]
+    return receiver == child or FQCN.is_ancestor(child, receiver)
+
+
 def problem_of_topic(topic: object) -> str:
     """What is wrong with a topic; "" when nothing is."""
     if type(topic) is not str or len(topic) > MAX_TOPIC or not topic.isprintable():
         return f"a topic is a str of at most {MAX_TOPIC} characters that can be printed"
     kind, _, name = topic.partition(END)
-    if kind + END not in (PROPS, RIDS) or name.find(END) != len(name) - 1 or name in ("", END):
-        return f"a topic is {PROPS!r} or {RIDS!r}, a name without {END!r}, and {END!r}"
+    if kind + END not in (PROPS, RIDS, BOUND) or name.find(END) != len(name) - 1 or name in ("", END):
+        return f"a topic is {PROPS!r}, {RIDS!r} or {BOUND!r}, a name without {END!r}, and {END!r}"
     return ""
 
 

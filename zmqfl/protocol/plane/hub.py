@@ -5,6 +5,7 @@
     child     subscribe, before this cell is ready  service_unavailable: it asks again
     child     listens where this cell publishes     updates under what it may hear reach it that way, others by its link
     within    updates, as the subscriber heard them told on unchanged; kept for the next snapshots by the replica
+    within    an update that is for one cell        told by the link that leads there; never published
     clock     a beat after something was told       heads by link, for those who lost the last update
     above     the rule grants a listener less       all who listen are cut, and listen again
     root      publish, the origin's own facts       merged; what is new gets the next number of its topic, and is told
@@ -23,6 +24,7 @@ from zmqfl.errors import CellReturnCode, DecodeError
 from zmqfl.fqcn import FQCN
 from zmqfl.protocol.commands import Answer, Call, Command, Outcome, Publish, Reopen, Tell
 from zmqfl.protocol.plane.facts import (
+    BOUND,
     CELL_FACTS,
     CELL_SIZE,
     MAX_NUMBER,
@@ -31,6 +33,7 @@ from zmqfl.protocol.plane.facts import (
     Fact,
     batches,
     byte_length,
+    concerns,
     decode_facts,
 )
 from zmqfl.protocol.plane.register import Register
@@ -90,7 +93,7 @@ class Hub:
             # Not before half a beat: what is published may still be on its way when the heads are there.
             self._recent[update.topic] = REMINDERS, now + self._beat / 2
             names = self._hearers(update.topic)
-            linked = tuple(name for name in names if not update.topic.startswith(self.listeners.get(name, ())))
+            linked = tuple(name for name in names if not self._listens(name, update.topic))
             if names:
                 headers, bodies = encode_update(update)
                 if linked != names:
@@ -150,7 +153,7 @@ class Hub:
         if not epoch:
             text = f"{self.fqcn} does not know the plane itself yet"
             return [Answer(call, Outcome(CellReturnCode.SERVICE_UNAVAILABLE, text))]
-        seen = {topic: number for topic, number in heads.items() if topic.startswith(granted)}
+        seen = {t: number for t, number in heads.items() if t.startswith(granted) and concerns(t, call.origin)}
         topics = [t for t, number in seen.items() if its_epoch != epoch or its_heads.get(t, 0) != number]
         chosen = set(topics)
         facts = tuple(fact for fact in replica.facts() if fact.topic in chosen)
@@ -186,7 +189,11 @@ class Hub:
     # -- within --------------------------------------------------------------------------------------------------------
 
     def _hearers(self, topic: str) -> tuple[str, ...]:
-        return tuple(child for child, granted in self.subscribers.items() if topic.startswith(granted))
+        hearers = (child for child, granted in self.subscribers.items() if topic.startswith(granted))
+        return tuple(child for child in hearers if concerns(topic, child))
+
+    def _listens(self, child: str, topic: str) -> bool:
+        return topic.startswith(self.listeners.get(child, ())) and not topic.startswith(BOUND)
 
     def _groups(self, topics: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
         """Topics by who hears of them."""

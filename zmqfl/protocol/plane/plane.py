@@ -40,9 +40,12 @@ class Plane:
         self.subscriber = Subscriber() if has_parent else None
         self.dropped = 0
         """Messages that could not be read, or came from others than the parent."""
+        self.parent = ""
+        """The parent by whose link the plane goes; "": none, or this is the root."""
         self._root = RootHub(epoch) if not has_parent else None
-        self._parent = ""
         self._root_name = fqcn
+        self._bond: tuple[str, str, int, str, int] | None = None
+        """What `bound` was told last; None since `unbound`."""
         self._departed: dict[str, float] = {}
         """Children that are gone -> when the root is told."""
         self._telling: dict[str, int] = {}
@@ -59,6 +62,15 @@ class Plane:
         """Whether what is known here is what the parent knows, as far as can be told."""
         return self._root is not None or self._own_subscriber.is_current
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether a parent has bound this cell; a root, whether it has said anything."""
+        return self._bond is not None
+
+    def has(self, machine: object) -> bool:
+        """Whether it is one of the machines of this plane."""
+        return machine is self or machine is self.publisher or (machine is self.subscriber and machine is not None)
+
     # -- verbs ---------------------------------------------------------------------------------------------------------
 
     def set(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
@@ -68,11 +80,15 @@ class Plane:
     def bound(
         self, parent: str, root: str, token: int, now: float, published: str = "", session: int = 0
     ) -> list[Command]:
-        """This cell has a parent anew; a root calls it once, for itself, with its own name and token.
+        """This cell has a parent anew, or hears so again; a root calls it for itself, with its own name and token.
 
         `published`: where the parent publishes, as its WELCOME says; `session`: of the link.
         """
-        self._parent, self._root_name = parent, root
+        bond = parent, root, token, published, session
+        if bond == self._bond:
+            return []
+        self._bond = bond
+        self.parent, self._root_name = parent, root
         commands = self.publisher.bound(root, token, now)
         if self.subscriber is not None:
             commands += [*self.subscriber.bound(parent, now), Listen(published, self.fqcn, session)]
@@ -80,7 +96,7 @@ class Plane:
 
     def unbound(self) -> list[Command]:
         """The link to the parent is no more."""
-        self._parent = ""
+        self.parent, self._bond = "", None
         commands = self.publisher.unbound()
         if self.subscriber is not None:
             commands += [*self.subscriber.unbound(), Listen("", self.fqcn, 0)]
@@ -91,9 +107,11 @@ class Plane:
         self._departed.pop(name, None)
         self._telling.pop(name, None)
 
-    def child_gone(self, name: str, now: float) -> list[Command]:
-        """A child is gone."""
+    def child_gone(self, name: str, now: float, replaced: bool = False) -> list[Command]:
+        """A child is gone; `replaced`: another start takes its place, and says itself what is over."""
         self.hub.forget(name, now)
+        if replaced:
+            return []
         if self._root is not None:
             return self._told(self._root.departed(name), now)
         self._departed[name] = now
@@ -128,7 +146,7 @@ class Plane:
         self, origin: str, topic: str, headers: Mapping[str, Any], bodies: tuple[Buffer, ...], now: float
     ) -> list[Command]:
         """A message of the plane has come down."""
-        if self.subscriber is None or origin != self._parent:
+        if self.subscriber is None or origin != self.parent:
             self.dropped += 1
             return []
         try:
@@ -153,9 +171,10 @@ class Plane:
             self._departed.setdefault(name, now + PAUSE)
         return []
 
-    def told(self, now: float) -> list[Command]:
-        """A machine of this plane was answered: what has come of it."""
-        return self._pass_on(now)
+    def machine_answered(self, machine: Any, tag: Any, target: str, outcome: Outcome, now: float) -> list[Command]:
+        """A request of one of the machines of this plane has ended (see `has`)."""
+        commands: list[Command] = machine.answered(tag, target, outcome, now)
+        return commands + self._pass_on(now)
 
     def handle_timeout(self, now: float) -> list[Command]:
         """Whatever is due."""
@@ -169,7 +188,7 @@ class Plane:
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do."""
         times = [self.publisher.deadline, self.hub.deadline]
-        if self._parent:
+        if self.parent:
             times += self._departed.values()
         if self.subscriber is not None:
             times.append(self.subscriber.deadline)
@@ -205,7 +224,7 @@ class Plane:
         return [*commands, *([FactsChanged(tuple(facts))] if facts else [])]
 
     def _tell_departed(self, now: float) -> list[Command]:
-        if self._root is not None or not self._parent:
+        if self._root is not None or not self.parent:
             return []
         asks: list[Command] = []
         for name in [name for name, at in self._departed.items() if at <= now]:
