@@ -27,6 +27,8 @@ from typing import Any
 
 from zmqfl import Cell, CellConfig, Message
 from zmqfl.protocol.commands import Command
+from zmqfl.protocol.plane.updates import CHANNEL as PLANE
+from zmqfl.wire.codec import decode_header
 from zmqfl.wire.messages import Conn, Packet, Request
 
 
@@ -87,13 +89,18 @@ def main(settings: dict[str, Any]) -> int:
     return status[0]
 
 
+def is_of_plane(packet: Packet) -> bool:
+    message = decode_header(packet.kind, packet.header)
+    return isinstance(message, Request) and message.channel == PLANE
+
+
 def die_at(cell: Cell, number: int) -> None:
     """Die when the `number`-th request for another cell comes in."""
     receive = cell._node.receive
     seen = [0]
 
     def counting(conn: Conn, packet: Packet, now: float, user: str | None = None) -> list[Command]:
-        if packet.kind == Request.KIND and packet.targets != (cell.fqcn,):
+        if packet.kind == Request.KIND and packet.targets != (cell.fqcn,) and not is_of_plane(packet):
             seen[0] += 1
             if seen[0] == number:
                 die()

@@ -198,7 +198,7 @@ class TransferVerbs(ObjectVerbs):
         it is offered (see `announcements`); of its members only those in `to`, where that is given. `timeout`: seconds
         without activity after which it ends. `codec`: as of `push_file`. `on_served(rid, receiver, "success" |
         "failed", name)`; `on_expired(transaction id, names)`, on time-out only.
-        Raises `SourceError` for what is no readable file, `ClosedError`, `ArgumentError` for what is no name of a group.
+        Raises `SourceError` for what is no readable file, `ClosedError`, `ArgumentError` for no name of a group.
         """
         self._check()
         receivers = None if to is None else targets_of(to)

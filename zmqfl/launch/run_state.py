@@ -179,7 +179,7 @@ def remove_traces(run_dir: Path) -> None:
     """Remove everything but the logs and the lock."""
     shutil.rmtree(run_dir / "keys", ignore_errors=True)
     for file in run_dir.iterdir():
-        if file.suffix in (".json", ".sock") or file.name.startswith("."):
+        if file.suffix in (".json", ".sock", ".plane") or file.name.startswith("."):
             file.unlink(missing_ok=True)
 
 

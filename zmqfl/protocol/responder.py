@@ -37,6 +37,7 @@ from math import inf
 from zmqfl.config import KIB, CellConfig
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Call, Command, FlowFate, Invoke, Outcome, Post, Revoke
+from zmqfl.protocol.plane.updates import CHANNEL as PLANE
 from zmqfl.protocol.pull_source import CHANNEL as PULLS
 from zmqfl.wire.messages import MAX_PROBED, NO_DEADLINE, Buffer, Cancel, Fate, Fire, Flag, Probe, Probed, Reply, Request
 
@@ -139,14 +140,14 @@ class Responder:
         )  # fmt: skip
         caller.count += 1
         self._wake(now + call.timeout)
-        self.counters["requests"] += 1
+        self.counters["requests" if call.channel != PLANE else "plane_requests"] += 1
         return [Invoke(call)]
 
     def receive_fire(self, fire: Fire, bodies: tuple[Buffer, ...], now: float) -> list[Command]:
         """A FIRE for this cell: nothing is remembered, nothing is answered."""
         if self.closed:
             return []
-        self.counters["fires"] += 1
+        self.counters["fires" if fire.channel != PLANE else "plane_fires"] += 1
         call = Call(
             fire.origin, fire.instance, fire.id, fire.channel, fire.topic, fire.codec,
             fire.headers, bodies, self._config.request_timeout, False, fire.traceparent,
