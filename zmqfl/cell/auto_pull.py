@@ -93,8 +93,12 @@ class AutoPull:
         """Pull no more, and cancel what is under way. Again does nothing."""
         self._watch.close()
         self._events.put(None)
-        if threading.current_thread() is not self._thread:
+        if not self.is_current():
             self._thread.join()
+
+    def is_current(self) -> bool:
+        """Whether this is its own thread, that of the rule and of `done`."""
+        return threading.current_thread() is self._thread
 
     def __enter__(self) -> Self:
         return self
@@ -168,6 +172,7 @@ class AutoPull:
         path: Path = handle.result()
         with self._pulled_file.open("a") as file:
             file.write(f"{handle.rid} {path.name}\n")
+        self._pulled_before.add(handle.rid)  # a root that starts anew says everything once more
         self._ended(key, known, path, None)
 
     def _ended(self, key: tuple[str, str], known: _Known, path: Path | None, error: BaseException | None) -> None:
@@ -187,8 +192,8 @@ class AutoPull:
             log.exception("a callback failed: %r", done.function)
 
 
-def _pulled_into(file: Path) -> frozenset[str]:
+def _pulled_into(file: Path) -> set[str]:
     """The references that a former start has pulled."""
     if not file.exists():
-        return frozenset()
-    return frozenset(line.partition(" ")[0] for line in file.read_text().splitlines())
+        return set()
+    return set(line.partition(" ")[0] for line in file.read_text().splitlines())

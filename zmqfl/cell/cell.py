@@ -19,24 +19,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from zmqfl.cell.asking import Asking
 from zmqfl.cell.auto_pull import AutoPull
 from zmqfl.cell.edges import CellEdges
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.flare_names import FlareNames
-from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
+from zmqfl.cell.handles import Handle
 from zmqfl.cell.identity import endpoint_of, keys_of, known_key, seals_of
+from zmqfl.cell.key_verbs import KeyVerbs
+from zmqfl.cell.message_verbs import MessageVerbs
+from zmqfl.cell.neighbour_verbs import NeighbourVerbs
 from zmqfl.cell.net_agent import serve_net_agent
 from zmqfl.cell.noticeboard import Noticeboard
 from zmqfl.cell.peers import PeerCallbacks
 from zmqfl.cell.plane_verbs import PlaneVerbs
 from zmqfl.cell.references import References
-from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.cell.serving import Serving
 from zmqfl.cell.statistics import CellStatistics, collect
 from zmqfl.cell.transfer_edges import TransferEdges
@@ -48,7 +49,6 @@ from zmqfl.errors import ClosedError, ForkedError, UserError
 from zmqfl.fqcn import parse
 from zmqfl.protocol.commands import Call, Command, Exit, Outcome
 from zmqfl.protocol.node import Node
-from zmqfl.transport import keys as key_files
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.reactor import Reactor
 
@@ -60,7 +60,7 @@ FIRST_CONNECTION = 2.0
 """Seconds that entering a cell waits for its parent. A parent that is not there yet is no error."""
 
 
-class Cell(TransferVerbs, PlaneVerbs, FlareNames):
+class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, FlareNames):
     """See the module.
 
     `fqcn`: the name. `listen`: URLs for children, `tcp://host:port` (port 0: any) or `ipc:///path`. `parent`: the URL
@@ -175,7 +175,8 @@ class Cell(TransferVerbs, PlaneVerbs, FlareNames):
         """
         if os.getpid() != self._pid:
             return
-        if self._reactor.is_current() or self._workers.is_current() or self._files.is_current():
+        own = (self._reactor, self._workers, self._files, *self._auto_pulls)
+        if any(each.is_current() for each in own):
             threading.Thread(target=self.close, args=(drain,), name=f"zmqfl-close:{self.fqcn}").start()
             return
         with self._lock:
@@ -222,184 +223,6 @@ class Cell(TransferVerbs, PlaneVerbs, FlareNames):
     ) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
-    # -- verbs -------------------------------------------------------------------------------------------------------
-
-    def request(
-        self,
-        target: str,
-        channel: str,
-        topic: str,
-        payload: Any = None,
-        timeout: float | None = None,
-        *,
-        deadline: float | None = None,
-        secure: bool = False,
-        copy: bool = False,
-        pass_through: bool = False,
-    ) -> RequestHandle:
-        """Ask one cell. The handle gives its reply, a Message, or raises `RequestFailed` with the return code.
-
-        `payload`: a value, or a Message with headers of yours. `timeout`: seconds that the handler may take, from its
-        start (None or 0: `config.request_timeout`); `deadline`: seconds for everything. It runs at most once.
-        Arrays and bytes that together are above `reference_threshold` stay in the caller's memory until the callee has
-        pulled them: one that is changed meanwhile fails the request, unless `copy` makes a snapshot.
-        `pass_through`: those of the reply are not pulled, see `register_pass_through_cb`.
-        Raises `EncodeError` for a payload that cannot travel, `ArgumentError`, `ClosedError`, `ForkedError`.
-        """
-        self._check()
-        handle = RequestHandle(
-            str(target), on_cancel=lambda: self._asking.cancel(handle), on_reactor=self._reactor.is_current
-        )
-        self._ask(handle, (target,), channel, topic, payload, timeout, deadline, secure, copy, pass_through)
-        return handle
-
-    def broadcast(
-        self,
-        targets: str | Iterable[str],
-        channel: str,
-        topic: str,
-        payload: Any = None,
-        timeout: float | None = None,
-        *,
-        deadline: float | None = None,
-        secure: bool = False,
-        copy: bool = False,
-        pass_through: bool = False,
-    ) -> BroadcastHandle:
-        """Ask several cells; serialised once, each link is crossed once. The handle gives a Message per target.
-
-        All else is as of `request`.
-        """
-        self._check()
-        names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-        handle = BroadcastHandle(
-            names, on_cancel=lambda: self._asking.cancel(handle), on_reactor=self._reactor.is_current
-        )
-        self._ask(handle, names, channel, topic, payload, timeout, deadline, secure, copy, pass_through)
-        return handle
-
-    def fire(
-        self,
-        targets: str | Iterable[str],
-        channel: str,
-        topic: str,
-        payload: Any = None,
-        *,
-        secure: bool = False,
-        copy: bool = False,
-    ) -> Handle[dict[str, str]]:
-        """Send without a reply: it may be lost. The handle gives, per target, "" or why it did not leave."""
-        self._check()
-        names = (targets,) if isinstance(targets, str) else tuple(dict.fromkeys(targets))
-        handle: Handle[dict[str, str]] = Handle(on_cancel=_nothing, on_reactor=self._reactor.is_current)
-        channel, topic = check_name(channel, "channel"), check_name(topic, "topic")
-        self._asking.fire(handle, names, channel, topic, payload, secure, copy)
-        return handle
-
-    def register_request_cb(self, channel: str, topic: str, cb: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Serve requests and fires by `cb(message, *args, **kwargs)`; "*" stands for every topic, and every channel.
-
-        `cb` returns a value, a Message, a future, or None and replies later by `send_reply`; or it is a coroutine
-        function, run on the loop that is running now. The most specific registration serves; a second one for the
-        same channel and topic replaces the first.
-        """
-        self._serving.register(channel, topic, cb, args, kwargs)
-
-    def register_pass_through_cb(
-        self, channel: str, topic: str, cb: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> None:
-        """As `register_request_cb`, for a handler that sends large payloads on: nothing large passes through here.
-
-        In what it gets, a `LargeObjectRef` stands for each array and each bytes that stayed with the sender. It may
-        send them on to cells below this one, in any payload: those pull from the sender. It should reply when they have
-        what they need, as the sender then lets go of it.
-        """
-        self._serving.register(channel, topic, cb, args, kwargs, passes_through=True)
-
-    def send_reply(
-        self, reply: Any, to_cell: str, for_req_ids: Iterable[int], secure: bool = False, optional: bool = False
-    ) -> str:
-        """Reply to requests whose handler returned None; "" or an error text naming the requests that do not wait.
-
-        `for_req_ids`: what `message.req_id` was. The reply to a sealed request is always sealed; `secure`: it must be.
-        """
-        late: list[str] = []
-        for id in for_req_ids:
-            call = self._serving.deferred(to_cell, id)
-            if call is None:
-                late.append(str(id))
-            elif secure and not self._serving.is_sealed(call):
-                return f"request {id} of {to_cell} did not come with secure=True, so its reply cannot be sealed"
-            else:
-                self._serving.finish(call, reply)
-        return f"no request {', '.join(late)} of {to_cell} waits for a reply at {self.fqcn}" if late else ""
-
-    # -- neighbours and keys -----------------------------------------------------------------------------------------
-
-    def set_cell_connected_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """Call `cb(CellAgent, *args, **kwargs)` when a neighbour is connected, and again after a break."""
-        self._peers.on_connected = (cb, args, kwargs)
-
-    def set_cell_disconnected_cb(self, cb: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """Call `cb(CellAgent, *args, **kwargs)` when the connection to a neighbour is lost or has ended."""
-        self._peers.on_disconnected = (cb, args, kwargs)
-
-    def is_cell_connected(self, fqcn: str) -> bool:
-        """Whether `fqcn` is a neighbour with a working connection."""
-        return (link := self._node.neighbours.link_of(fqcn)) is not None and link.connected
-
-    def is_cell_reachable(self, fqcn: str) -> bool:
-        """Whether a message to `fqcn` could leave this cell now."""
-        return not self._node.neighbours.obstacle(fqcn)
-
-    def is_backbone_ready(self) -> bool:
-        """Whether the parent has bound this cell; a root always is."""
-        return self._node.neighbours.is_bound
-
-    def child_exited(self, fqcn: str, instance: int | None = None, restarts: bool = False) -> None:
-        """A launcher saw the process of a child end: whatever waits for it fails now and not after `dead_after`.
-
-        `instance`: which start of it has ended; nothing happens when another one is bound by now. None: whichever is.
-        `restarts`: it will start again, so only what was asked of itself fails, and what stands behind it waits.
-        """
-
-        def act(now: float) -> list[Command]:
-            link = self._node.neighbours.link_of(fqcn)
-            if link is None or (instance is not None and link.instance != instance):
-                return []
-            return self._node.child_exited(fqcn, now, restarts)
-
-        self._submit(act)
-
-    def reload_keys(self, folder: str | Path | None = None, names: Iterable[str] | None = None) -> None:
-        """Read the allow list again; peers whose key is no longer in it are cut off at once.
-
-        `folder`: where, if not in the folder that the cell was made with. `names`: the only ones to be let in; None =
-        all whose keys are in the folder. Raises `KeyFileError`, and `UserError`.
-        """
-        if self._keys is None:
-            raise UserError(f"cell {self.fqcn} has no keys", field="keys")
-        folder = self._key_folder if folder is None else Path(folder)
-        if folder is None:
-            raise UserError(f"cell {self.fqcn} was given keys, not their folder", field="keys", remedy="name a folder")
-        allowed, chosen = key_files.load_allowed(folder), None if names is None else set(names)
-        sealing = key_files.load_sealing(folder, self.fqcn, self._keys.public)
-        if self._seals is not None and sealing is not None:
-            self._seals.sealing.reload(sealing)
-        self._keys = replace(
-            self._keys, allowed={name: key for name, key in allowed.items() if chosen is None or name in chosen}
-        )
-        self._reactor.set_allowed(self._keys.allowed)
-
-    def revoke(self, name: str) -> None:
-        """Accept the key of `name` no longer: it is cut off at once and not bound again."""
-        if self._keys is None:
-            raise UserError(f"cell {self.fqcn} has no keys", field="keys")
-        self._keys = self._keys.without(name)
-        if self._seals is not None:
-            self._seals.sealing.refuse(name)
-        self._reactor.set_allowed(self._keys.allowed)
-
     def ask_exit(self, status: int, reason: str) -> None:
         """Have the process of this cell end: `exit` is set and `on_exit` called."""
         self._edges.exit_process(status, reason)
@@ -427,25 +250,6 @@ class Cell(TransferVerbs, PlaneVerbs, FlareNames):
     def exit(self) -> Exit | None:
         """Status and reason when the process must end; None until then."""
         return self._edges.exit
-
-    @property
-    def root(self) -> str:
-        """The name of the root; "" until a parent has told it."""
-        return self._node.neighbours.root
-
-    @property
-    def parent(self) -> str:
-        """The name of the parent; "" for the root, or while no parent has bound this cell."""
-        return self._node.neighbours.parent
-
-    def hop_to(self, fqcn: str) -> str:
-        """The neighbour on the way to `fqcn`; "" when there is no way."""
-        return self._node.neighbours.hop_to(fqcn) or ""
-
-    @property
-    def refusal(self) -> str:
-        """Why the parent does not bind this cell; "" when it does, or has not answered."""
-        return self._node.uplink.refusal if self._node.uplink is not None else ""
 
     def statistics(self) -> CellStatistics:
         """Everything countable, as it is at one moment. Waits for one pass of the reactor, in a coroutine too."""
@@ -477,32 +281,6 @@ class Cell(TransferVerbs, PlaneVerbs, FlareNames):
         return repr(self._node).replace("<Node", "<Cell closed" if self._closing else "<Cell", 1)
 
     # -- within ------------------------------------------------------------------------------------------------------
-
-    def _ask(
-        self,
-        handle: RequestHandle | BroadcastHandle,
-        targets: tuple[str, ...],
-        channel: str,
-        topic: str,
-        payload: Any,
-        timeout: float | None,
-        deadline: float | None,
-        secure: bool,
-        copy: bool,
-        pass_through: bool,
-    ) -> None:
-        self._asking.ask(
-            handle,
-            targets,
-            check_name(channel, "channel"),
-            check_name(topic, "topic"),
-            payload,
-            check_seconds(timeout, "timeout") or self.config.request_timeout,
-            check_seconds(deadline, "deadline"),
-            secure,
-            copy,
-            pass_through,
-        )
 
     def _send_outcome(self, call: Call, outcome: Outcome) -> None:
         try:
