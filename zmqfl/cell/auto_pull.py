@@ -196,4 +196,4 @@ def _pulled_into(file: Path) -> set[str]:
     """The references that a former start has pulled."""
     if not file.exists():
         return set()
-    return set(line.partition(" ")[0] for line in file.read_text().splitlines())
+    return {line.partition(" ")[0] for line in file.read_text().splitlines()}

@@ -175,8 +175,8 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, Fl
         """
         if os.getpid() != self._pid:
             return
-        own = (self._reactor, self._workers, self._files, *self._auto_pulls)
-        if any(each.is_current() for each in own):
+        is_own = self._reactor.is_current() or self._workers.is_current() or self._files.is_current()
+        if is_own or any(pulls.is_current() for pulls in self._auto_pulls):
             threading.Thread(target=self.close, args=(drain,), name=f"zmqfl-close:{self.fqcn}").start()
             return
         with self._lock:
