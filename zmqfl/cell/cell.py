@@ -121,7 +121,7 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, Fl
         self._transfers = TransferEdges(
             self._node, c, self._files, self._workers, self.filters, self._submit, time.monotonic, self._seals
         )  # fmt: skip
-        self._board = Noticeboard(self._node, self._workers, self._submit)
+        self._board = Noticeboard(self._node, self._workers, self._submit, self._is_on_reactor)
         self._auto_pulls: list[AutoPull] = []
         offering, pulling = self._transfers.offering, self._transfers.pulling
         self._references = References(self._node, c, offering, pulling, self._is_on_reactor)

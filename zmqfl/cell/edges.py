@@ -125,6 +125,7 @@ class CellEdges:
             self._seals.sealing.close()
         self._asking.close()
         self._transfers.close()
+        self._board.close()
         for handle in self._ready:
             handle._finish(False)
         self.idle.set()

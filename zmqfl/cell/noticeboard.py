@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from msgpack import packb, unpackb
 
+from zmqfl.cell.handles import Handle
 from zmqfl.cell.pushing import Submit
 from zmqfl.cell.serial import SerialQueue
 from zmqfl.cell.workers import Workers
 from zmqfl.errors import DecodeError, EncodeError
+from zmqfl.protocol.commands import Command
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.plane.facts import MAX_BODY, Fact, Place, place_of
 from zmqfl.wire import payload
@@ -66,16 +68,19 @@ class Watch:
 class Noticeboard:
     """See the module."""
 
-    def __init__(self, node: Node, workers: Workers, submit: Submit) -> None:
+    def __init__(self, node: Node, workers: Workers, submit: Submit, is_on_reactor: Callable[[], bool]) -> None:
         self.fqcn = node.fqcn
         self.workers = workers
         self._node = node
         self._submit = submit
+        self._is_on_reactor = is_on_reactor
         self._lock = threading.Lock()
         self._facts: dict[Place, Fact] = {}
         """What others say."""
         self._own: dict[Place, Fact] = {}
         self._watches: list[Watch] = []
+        self._waiting: list[Handle[bool]] = []
+        """For this copy to be current."""
 
     # -- any thread ----------------------------------------------------------------------------------------------------
 
@@ -121,6 +126,18 @@ class Noticeboard:
         with self._lock:
             self._watches = [each for each in self._watches if each is not watch]
 
+    def current(self) -> Handle[bool]:
+        """Ends when this copy is what the parent knows: at once where it is already. False: the cell has ended."""
+        handle: Handle[bool] = Handle(on_cancel=lambda *_: None, on_reactor=self._is_on_reactor)
+
+        def expect(now: float) -> list[Command]:
+            self._waiting.append(handle)
+            self._look_current()
+            return []
+
+        self._submit(expect)
+        return handle
+
     # -- the reactor's thread --------------------------------------------------------------------------------------
 
     def changed(self, facts: Iterable[Fact]) -> None:
@@ -132,6 +149,19 @@ class Noticeboard:
                 for watch in self._watches:
                     if fact.topic.startswith(watch.prefixes):
                         watch.tell(fact)
+        self._look_current()
+
+    def close(self) -> None:
+        """Nothing will be told any more."""
+        waiting, self._waiting = self._waiting, []
+        for handle in waiting:
+            handle._finish(False)
+
+    def _look_current(self) -> None:
+        if self._waiting and self._node.plane.is_current:
+            waiting, self._waiting = self._waiting, []
+            for handle in waiting:
+                handle._finish(True)
 
     def _keep(self, fact: Fact) -> None:
         if fact.body is None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zmqfl.cell.callbacks import callback
+from zmqfl.cell.handles import Handle
 from zmqfl.cell.noticeboard import Noticeboard, Watch, decode_value
 from zmqfl.errors import ArgumentError, DecodeError
 from zmqfl.fqcn import parse
@@ -54,7 +55,8 @@ class Props:
 
     def get(self, cell: str, key: str, default: Any = None) -> Any:
         """The value that `cell` has set; `default` where there is none. Its own a cell reads at once."""
-        fact = self._board.find((cell, props_topic(parse(cell, "cell")), key))
+        cell = parse(cell, "cell")
+        fact = self._board.find((cell, props_topic(cell), key))
         return default if fact is None else decode_value(fact)
 
     def of(self, cell: str) -> dict[str, Any]:
@@ -67,6 +69,21 @@ class Props:
         for prop in self._props(PROPS):
             props.setdefault(prop.cell, {})[prop.key] = prop.value
         return props
+
+    def wait_current(self, timeout: float | None = None) -> bool:
+        """Wait until all that the parent knows is known here; False when it is not within `timeout` seconds.
+
+        A cell that has just started knows nothing yet. The root is always current.
+        """
+        handle = self.current()
+        try:
+            return handle.result(timeout)
+        except TimeoutError:
+            return False
+
+    def current(self) -> Handle[bool]:
+        """Ends when all that the parent knows is known here; False: the cell was closed before."""
+        return self._board.current()
 
     def watch(
         self, function: Callable[[Prop], Any], cell: str | None = None, key: str | None = None, replay: bool = False

@@ -397,7 +397,8 @@ class PullEnded:
 
 @record
 class FactsChanged:
-    """These facts are new, or (without a body) over, for those who watch here."""
+    """These facts are new, or (without a body) over, for those who watch here. None at all: the plane is current again,
+    and says what it said before."""
 
     facts: tuple[Any, ...]
 

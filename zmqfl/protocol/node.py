@@ -140,8 +140,7 @@ class Node:
 
     def set_rule(self, rule: Rule, now: float) -> list[Command]:
         """Which topics each child may hear from now on; who hears more than that is cut."""
-        self.plane.hub.rule = rule
-        return self._obey(self.plane.hub.check_rules(), now)
+        return self._obey(self.plane.set_rule(rule, now), now)
 
     def next_bulk(self, blocked: Container[Conn], now: float) -> list[Command]:
         """The next segment of a flow and the next chunks to read, where the lane is not in `blocked`.

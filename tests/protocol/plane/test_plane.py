@@ -418,3 +418,23 @@ def test_while_it_is_apart_nobody_can_be_told() -> None:
     assert departures(plane.child_gone("relay.site-1", 0.0)) == []
     assert plane.deadline is None
     assert len(departures(plane.bound("server", ROOT, 1, 5.0))) == 1
+
+
+def test_who_may_hear_more_is_told_what_it_lacks_and_who_may_hear_less_nothing_more(tree: Tree) -> None:
+    root, site = tree.planes[ROOT], tree.planes["site-a"]
+    tree.obey(ROOT, root.set_rule(lambda child: ("rids/",) if child == "site-a" else ("",), tree.now))
+    tree.set(ROOT, "round", b"1")
+    tree.run(1)
+    assert (len(site.replica), len(tree.planes["relay-0"].replica)) == (0, 1)
+    tree.obey(ROOT, root.set_rule(lambda child: ("",), tree.now))
+    tree.run(1)
+    tree.check_all_know_all()
+
+
+def test_a_snapshot_of_nothing_is_told_for_who_waits_to_be_current() -> None:
+    plane, empty = relay(), encode_snapshot(Snapshot(5, {}, (), ()))
+    assert plane.subscriber is not None
+    for expected in ([FactsChanged(())], []):  # a later one changes nothing
+        outcome = Outcome(CellReturnCode.OK, bodies=empty)
+        assert plane.machine_answered(plane.subscriber, "subscribe", "server", outcome, 0.0) == expected
+        plane.handle_timeout(30.0)

@@ -77,6 +77,13 @@ class Plane:
         """Say something to everybody, or withdraw it (None)."""
         return self.publisher.set(topic, key, body, now)
 
+    def set_rule(self, rule: Rule, now: float) -> list[Command]:
+        """Which topics each child may hear from now on. Who may hear more sees by the numbers what it lacks."""
+        self.hub.rule = rule
+        commands = self.hub.check_rules()
+        self.hub.remind_of(self._position[1], now)
+        return commands
+
     def bound(
         self, parent: str, root: str, token: int, now: float, published: str = "", session: int = 0
     ) -> list[Command]:
@@ -173,8 +180,9 @@ class Plane:
 
     def machine_answered(self, machine: Any, tag: Any, target: str, outcome: Outcome, now: float) -> list[Command]:
         """A request of one of the machines of this plane has ended (see `has`)."""
+        was_current = self.is_current
         commands: list[Command] = machine.answered(tag, target, outcome, now)
-        return commands + self._pass_on(now)
+        return commands + self._pass_on(now, self.is_current and not was_current)
 
     def handle_timeout(self, now: float) -> list[Command]:
         """Whatever is due."""
@@ -213,15 +221,15 @@ class Plane:
         facts = tuple(fact for update in updates for fact in update.facts)
         return [*self.hub.tell(updates, now), *([FactsChanged(facts)] if facts else [])]
 
-    def _pass_on(self, now: float) -> list[Command]:
-        """What the subscriber has heard, for the children and for who watches here."""
+    def _pass_on(self, now: float, is_current_now: bool = False) -> list[Command]:
+        """What the subscriber has heard, for the children and for who watches here, or waits for it to be current."""
         if self.subscriber is None:
             return []
         facts, updates, replaced = self.subscriber.take()
         commands = self.hub.tell(updates, now)
         if replaced:  # by a snapshot: the children see by the numbers that they miss something
             self.hub.remind_of(replaced, now)
-        return [*commands, *([FactsChanged(tuple(facts))] if facts else [])]
+        return [*commands, *([FactsChanged(tuple(facts))] if facts or is_current_now else [])]
 
     def _tell_departed(self, now: float) -> list[Command]:
         if self._root is not None or not self.parent:
