@@ -80,9 +80,10 @@ sites:
     restart: {policy: always, backoff: 2, max: 3}
     exports: [/srv]
     allow: ["model.*"]
-  hub: {parent: server, host: far, listen: [{bind: "tcp://0.0.0.0:2", advertise: "tcp://nat.example:3"}]}
+    hears: [rids/models/, bound/]
+  hub: {parent: server, host: far, plane_port: 4, listen: [{bind: "tcp://0.0.0.0:2", advertise: "tcp://nat.example:3"}]}
   server: {host: localhost, listen: [{bind: auto}, {bind: "tcp://*:1", advertise: "tcp://fl.example:443"}]}
-  near: {parent: server}
+  near: {parent: server, plane: links}
 """
 
 
@@ -120,6 +121,8 @@ def test_everything_that_a_site_may_say(tmp_path: Path) -> None:
     assert hub.children == ("hub.gpu-1", "hub.gpu-2")
     assert server.listen == (Listener("ipc:///run/fl/server.sock"), Listener("tcp://*:1", "tcp://fl.example:443"))
     assert server.children == ("hub",)  # `near` comes by the Unix socket
+    assert hub.hearers == dict.fromkeys(("hub.gpu-1", "hub.gpu-2"), ("rids/models/", "bound/"))
+    assert (server.hearers, server.plane, hub.plane, near.plane) == ({}, 0, 4, None)
     assert (near.parent_url, near.parent_listener, near.keys) == ("ipc:///run/fl/server.sock", 0, "")
 
 

@@ -6,12 +6,17 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.system.federation import LONG, until
+from tests.system.federation import LONG, QUICK, Federation, until
 from tests.system.launching import CommandLine, ended_by, read_until
+from zmqfl import Cell
+from zmqfl.launch import site as site_module
+from zmqfl.launch.spec import Listener, SiteSpec
 
 PAIR = """\
 version: 1
@@ -186,3 +191,69 @@ def test_a_site_imports_nothing_heavy() -> None:
     heavy = {"pydantic", "yaml", "typer", "rich", "blosc2", "cryptography", "numpy", "zmqfl.cli", "zmqfl.topology"}
     heavy |= {"zmqfl.context", "zmqfl.streaming"}  # floors above the cell that a bare site does not need
     assert heavy.isdisjoint(json.loads(done.stdout))
+
+
+# ------------------------------------------------------------------------------------------------- who hears what
+
+
+@pytest.fixture
+def hearing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cell, Cell, SiteSpec]]:
+    """A server as its spec says, a site below it, and that spec; the site may hear of the group `models` only."""
+    spec = SiteSpec(
+        federation="fl", fqcn="server", site="server", role="server", root="server", host="", launcher="", kind="local",
+        run_dir="", config=QUICK, listen=(Listener("tcp://127.0.0.1:*"),), hearers={"site-1": ("rids/models/",)},
+    )  # fmt: skip
+    (tmp_path / "spec.json").write_text(spec.to_json())
+    monkeypatch.setenv(site_module.SPEC, str(tmp_path / "spec.json"))
+    federation = Federation()
+    server = site_module.open_cell(spec)
+    federation.cells.append(server)
+    server.start()
+    yield server, federation.start("site-1", server, None), spec
+    federation.close()
+
+
+def hears(cell: Cell, rid: str) -> None:
+    until(lambda: rid in [each.rid for each in cell.announcements("models")])
+
+
+def test_a_child_hears_what_its_parents_spec_says(hearing: tuple[Cell, Cell, SiteSpec], tmp_path: Path) -> None:
+    server, site, spec = hearing
+    stranger = Cell("site-2", parent=server.url, config=QUICK)
+    with stranger:
+        server.props.set("round", 1)
+        hears(site, server.offer(b"m", announce="models").rid)
+        until(lambda: stranger.props.get("server", "round") == 1)  # who is not named hears everything
+        assert site.props.get("server", "round") is None
+
+        (tmp_path / "spec.json").write_text(replace(spec, hearers={}).to_json())
+        site_module._reload(server, spec)  # what SIGHUP does
+        until(lambda: site.props.get("server", "round") == 1)
+
+
+def test_a_reload_cuts_a_live_subscriber(hearing: tuple[Cell, Cell, SiteSpec], tmp_path: Path) -> None:
+    server, site, spec = hearing
+    (tmp_path / "spec.json").write_text(replace(spec, hearers={}).to_json())
+    site_module._reload(server, spec)
+    heard: list[object] = []
+    with site.props.watch(lambda prop: heard.append(prop.value), "server"):
+        server.props.set("round", 1)
+        until(lambda: heard == [1])
+        (tmp_path / "spec.json").write_text(spec.to_json())
+        site_module._reload(server, spec)
+        server.props.set("round", 2)
+        hears(site, server.offer(b"m", announce="models").rid)
+    assert 2 not in heard
+
+
+def test_a_spec_that_cannot_be_read_again_changes_nothing(
+    hearing: tuple[Cell, Cell, SiteSpec], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, site, spec = hearing
+    for text, said in (("{", "is not JSON"), (replace(spec, hearers={"a..b": ()}).to_json(), "is not a cell name")):
+        (tmp_path / "spec.json").write_text(text)
+        site_module._reload(server, spec)
+        assert said in caplog.text
+    server.props.set("round", 1)
+    hears(site, server.offer(b"m", announce="models").rid)
+    assert site.props.get("server", "round") is None

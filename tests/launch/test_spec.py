@@ -41,6 +41,8 @@ SPEC = SiteSpec(
     restart=Restart("never", 3.0, 0),
     exports=("/srv",),
     allow=("model.*",),
+    plane=8103,
+    hearers={"hub.site-1.a": ("props/", "rids/models/"), "hub.site-1.b": ()},
 )
 
 
@@ -74,6 +76,8 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"fqnc": "x"}, "f.json: fqnc: unknown key; did you mean 'fqcn'?"),
     ({"zzz": "x"}, f"f.json: zzz: unknown key; {REMEDY}"),
     ({"fqcn": 3}, f"f.json: fqcn: must be str, not 3; {REMEDY}"),
+    ({"plane": "any"}, f"f.json: plane: must be int, not 'any'; {REMEDY}"),
+    ({"hearers": {"a": "props/"}}, f"f.json: hearers.a: must be a list, not 'props/'; {REMEDY}"),
     ({"run": 3}, f"f.json: run: must be str, not 3; {REMEDY}"),
     ({"role": "boss"}, "f.json: role: must be one of server, relay, client, admin, not 'boss'; " + REMEDY),
     ({"trusted_network": 1}, f"f.json: trusted_network: must be bool, not 1; {REMEDY}"),

@@ -134,6 +134,16 @@ LINKS = {
             "give it an address of its own"
         )
     ],
+    HEAD + "security: {keys: k}\nsites:\n"
+    "  server: {plane_port: 2, listen: [{bind: auto}, {bind: 'tcp://127.0.0.1:1'}]}\n"
+    "  a: {parent: server, plane_port: 2, listen: [{bind: 'tcp://*:3'}]}\n"
+    "  b: {parent: server, plane_port: 2, plane: links, listen: [{bind: 'tcp://*:4'}]}\n"  # publishes nowhere
+    "  c: {parent: server, plane_port: 2}": [
+        (
+            "6: sites.a.plane_port: tcp://127.0.0.1:2 of 'server' on the same machine takes tcp://*:2; "
+            "give it an address of its own"
+        )
+    ],
     HEAD + "sites:\n  server: {listen: [{bind: auto}, {bind: auto}]}": [
         "4: sites.server.listen.1.bind: auto of 'server' on the same machine takes auto; give it an address of its own"
     ],

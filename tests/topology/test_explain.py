@@ -89,6 +89,15 @@ ROWS = [
      "10: sites.site.restart.policy: must be 'never', 'on-failure' or 'always', not 'yes'"),
     ("site: {", "site: {exports: [data], ",
      "10: sites.site.exports.0: 'data' is no absolute path; begin it with / or ~"),
+    ("site: {", "site: {plane: link, ", "10: sites.site.plane: must be 'pubsub' or 'links', not 'link'"),
+    ("site: {", "site: {plane_port: 70000, ", "10: sites.site.plane_port: must be at most 65535, not 70000"),
+    ("site: {", "site: {hears: props/, ", "10: sites.site.hears: must be a list, not 'props/'"),
+    ("site: {", "site: {hears: [rids/, props/site-1], ",  # it would be the beginning of props/site-10/, too
+     ("10: sites.site.hears.1: 'props/site-1' is no beginning of topics; "
+     "write props/, props/FQCN/, rids/, rids/GROUP/ or bound/")),
+    ("site: {", "site: {hears: [''], ",
+     ("10: sites.site.hears.0: '' is no beginning of topics; "
+     "write props/, props/FQCN/, rids/, rids/GROUP/ or bound/")),
     ("site: {", "site: {run: '', ", "10: sites.site.run: is empty; leave `run` out for a bare cell"),
     ("site: {", "site: {run: \"echo 'x\", ",
      "10: sites.site.run: is no command line: No closing quotation; mend the quotes"),

@@ -20,6 +20,7 @@ from zmqfl.protocol.commands import Command
 if TYPE_CHECKING:
     from zmqfl.cell.pulling import PullHandle
     from zmqfl.protocol.node import Node
+    from zmqfl.transport.reactor import Reactor
 
 OTHERS = "*"
 """In the rules of `set_hearers`: every child that is not named."""
@@ -34,7 +35,10 @@ class PlaneVerbs:
         _board: Noticeboard
         _auto_pulls: list[AutoPull]
 
+        _reactor: Reactor
+
         def _check(self) -> None: ...
+        def _check_process(self) -> None: ...
         def _submit(self, action: Callable[[float], list[Command]]) -> None: ...
         def pull(
             self, rid: str, owner: str, to: str | Path | None = None, *, name: str | None = None,
@@ -97,7 +101,7 @@ class PlaneVerbs:
         `rules`: name of the child, or "*" for all others -> beginnings of topics: "" for everything, "props/",
         "props/site-1/", "rids/models/". A child that no rule names hears nothing. Who hears more than it may is cut at
         once. What is announced to single receivers reaches these in any case that lets them hear "bound/".
-        Raises `FqcnError`, `ClosedError`.
+        It may be called before the start. Raises `FqcnError`, `ClosedError`.
         """
         granted = None if rules is None else {
             name if name == OTHERS else parse(name, "rules"): tuple(prefixes) for name, prefixes in rules.items()
@@ -106,4 +110,5 @@ class PlaneVerbs:
         def rule(child: str) -> tuple[str, ...]:
             return ("",) if granted is None else granted.get(child, granted.get(OTHERS, ()))
 
-        self._submit(lambda now: self._node.set_rule(rule, now))
+        self._check_process()
+        self._reactor.submit(lambda now: self._node.set_rule(rule, now))

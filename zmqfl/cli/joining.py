@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Argument, Exit, Option
 
@@ -38,6 +38,12 @@ def join(
     exports: Annotated[
         list[str] | None, Option("--export", help="Folder whose files others may pull as FQCN:PATH.", metavar="DIR")
     ] = None,
+    plane: Annotated[
+        Literal["pubsub", "links"], Option(help="How its own children hear props and announcements.")
+    ] = "pubsub",
+    plane_port: Annotated[
+        int, Option(help="Port for that beside its first tcp address; 0 = any.", min=0, max=65535, metavar="PORT")
+    ] = 0,
     runs: Annotated[str | None, Option("--run", help="module:function, or a command line.", metavar="WHAT")] = None,
     trusted: Annotated[
         bool, Option("--trusted-network", help="Without keys, where only friends can reach it.")
@@ -74,5 +80,6 @@ def join(
         work=str(Path(work).absolute()) if work else "",
         exports=tuple(str(Path(each).absolute()) for each in exports or ()),
         run=runs,
+        plane=None if plane == "links" else plane_port,
     )
     raise Exit(site.run_site(spec))

@@ -12,7 +12,7 @@ from zmqfl.launch.spec import Listener, Resources, Restart, SiteSpec, socket_fil
 from zmqfl.topology import Topology, tree
 from zmqfl.topology.checks import near
 from zmqfl.topology.endpoint import AUTO, MAX_IPC_PATH, Endpoint
-from zmqfl.topology.schema import Listen
+from zmqfl.topology.schema import EVERYTHING, Listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,8 @@ def _site(topology: Topology, name: str, run_dir: str) -> Iterator[SiteSpec]:
         work=site.work or "",
         exports=site.exports,
         allow=site.allow,
+        plane=None if site.plane == "links" else site.plane_port,
+        hearers=dict(_hearers(topology, name)),
     )
     for instance in tree.instances(topology, name):
         fqcn = tree.fqcn(topology, name, instance)
@@ -190,6 +192,14 @@ def _tcp_children(topology: Topology, name: str) -> Iterator[str]:
         dialled = tree.dialled(topology, child)
         if dialled and dialled[1].is_tcp:
             yield from (tree.fqcn(topology, child, each) for each in tree.instances(topology, child))
+
+
+def _hearers(topology: Topology, name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The children that may not hear everything, and what they may hear."""
+    for child in tree.children(topology, name):
+        hears = topology.sites[child].hears
+        if not set(EVERYTHING) <= set(hears):
+            yield from ((tree.fqcn(topology, child, each), hears) for each in tree.instances(topology, child))
 
 
 def _keys(topology: Topology, run_dir: str, fqcn: str, has_tcp: bool) -> str:

@@ -12,7 +12,7 @@ gives those below `exports` (see `files`).
     signal                       what happens
     SIGTERM, SIGINT              `Stopped` (a KeyboardInterrupt) in the main thread; drain; status 0
     the same again               the process ends at once
-    SIGHUP                       the allow list of keys is read again
+    SIGHUP                       the allow list of keys is read again, and of its spec what its children may hear
     SIGUSR2                      the stacks of all threads go to standard error
 
 Exit statuses: 0 stopped or done, 1 the run failed, 2 somebody's mistake (one line on standard error), 75 replaced by
@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from zmqfl.cell.cell import Cell
+from zmqfl.cell.plane_verbs import OTHERS
 from zmqfl.errors import TopologyError, UserError
 from zmqfl.launch import secrets
 from zmqfl.launch.ending import AGAIN, USER_MISTAKE
@@ -148,10 +149,12 @@ def open_cell(spec: SiteSpec, on_exit: Callable[[int, str], None] | None = None)
         _keys(spec),
         load_settings(os.environ.get(SETTINGS), os.environ, (), spec.config),
         trusted_network=spec.trusted_network,
+        plane=spec.plane,
         on_exit=on_exit,
     )
     if spec.allow:
         cell.filters.incoming_request.append("*", "*", partial(_refuse_others, spec.allow))
+    _set_hearers(cell, spec)
     if spec.run_dir:
         write_whole(Path(spec.endpoints), json.dumps(cell.urls))
     serve_files(cell, spec)
@@ -221,7 +224,7 @@ class Site:
     def _handle_signals(self, cell: Cell) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, lambda *_: _reload_keys(cell, self.spec))
+        signal.signal(signal.SIGHUP, lambda *_: _reload(cell, self.spec))
         faulthandler.register(signal.SIGUSR2)
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -258,6 +261,23 @@ def _keys(spec: SiteSpec) -> Keys | None:
     allowed = {name: key for name, key in keys.allowed.items() if name in spec.children}
     parent = spec.parent_key.encode() if spec.parent_key else keys.parent_public
     return replace(keys, parent_public=parent, allowed=allowed)
+
+
+def _set_hearers(cell: Cell, spec: SiteSpec) -> None:
+    """Who is not named hears everything: the cells of command lines are among them."""
+    cell.set_hearers({OTHERS: ("",), **spec.hearers} if spec.hearers else None)
+
+
+def _reload(cell: Cell, spec: SiteSpec) -> None:
+    """What SIGHUP does."""
+    if path := os.environ.get(SPEC):
+        try:
+            _set_hearers(cell, read_spec(path))
+        except UserError as error:
+            log.error("what the children may hear was not read again: %s", error.line())
+        else:
+            log.info("what the children may hear was read again")
+    _reload_keys(cell, spec)
 
 
 def _reload_keys(cell: Cell, spec: SiteSpec) -> None:

@@ -93,6 +93,10 @@ class SiteSpec:
     exports: tuple[str, ...] = ()
     """Folders below which others may pull files as FQCN:PATH."""
     allow: tuple[str, ...] = ()
+    plane: int | None = 0
+    """Port where the broadcast plane is published beside the first tcp listener, 0 = any; None = the links tell it."""
+    hearers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """FQCN of a child -> beginnings of the topics that it may hear of; one that is not named hears everything."""
 
     @property
     def is_late(self) -> bool:

@@ -19,7 +19,7 @@ from zmqfl.errors import FqcnError, TopologyError
 from zmqfl.fqcn import parse
 from zmqfl.topology import tree
 from zmqfl.topology.endpoint import AUTO, Endpoint
-from zmqfl.topology.schema import TIMING, Listen, Topology
+from zmqfl.topology.schema import TIMING, Listen, Site, Topology
 from zmqfl.topology.source import Step
 
 MAX_SHOWN = 12
@@ -180,13 +180,22 @@ def _taken(topology: Topology) -> Iterator[Problem]:
     seen: list[tuple[str, str, Endpoint]] = []
     for name, site in topology.sites.items():
         machine = tree.machine(topology, name)
-        for i, entry in enumerate(site.listen):
+        for path, bound in _bound(site):
             for owner, where, other in seen:
-                if where == machine and (owner == name or entry.bind != AUTO) and entry.endpoint.clashes(other):
-                    problem = f"{other} of {owner!r} on the same machine takes {entry.bind}"
-                    yield Problem(("sites", name, "listen", i, "bind"), problem, "give it an address of its own")
+                if where == machine and (owner == name or bound.scheme != AUTO) and bound.clashes(other):
+                    problem = f"{other} of {owner!r} on the same machine takes {bound}"
+                    yield Problem(("sites", name, *path), problem, "give it an address of its own")
                     break
-            seen.append((name, machine, entry.endpoint))
+            seen.append((name, machine, bound))
+
+
+def _bound(site: Site) -> Iterator[tuple[tuple[Step, ...], Endpoint]]:
+    """What a site binds, and which key says so."""
+    for i, entry in enumerate(site.listen):
+        yield ("listen", i, "bind"), entry.endpoint
+    first = next((entry.endpoint for entry in site.listen if entry.endpoint.is_tcp), None)
+    if first is not None and site.plane == "pubsub" and site.plane_port:
+        yield ("plane_port",), first._replace(port=site.plane_port)
 
 
 def _keys(topology: Topology) -> Iterator[Problem]:

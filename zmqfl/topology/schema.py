@@ -25,6 +25,7 @@ ADDRESS = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-
 MEMORY = r"^[1-9][0-9]*[KMGT]i?$"
 SECRET = r"^(file|env|credential):.+$"
 FOLDER = r"^[/~]"
+TOPICS = r"^(props|rids|bound)/([^/]+/)?$"
 
 PATTERNS = {
     NAME: ("is no name", "use up to 40 of a-z, 0-9 and -, no - at the ends: it becomes part of host and unit names"),
@@ -33,6 +34,7 @@ PATTERNS = {
     MEMORY: ("is no amount of memory", "write for example 512M or 8G"),
     SECRET: ("is no reference", "write file:PATH, env:NAME or credential:NAME, never the secret itself"),
     FOLDER: ("is no absolute path", "begin it with / or ~"),
+    TOPICS: ("is no beginning of topics", "write props/, props/FQCN/, rids/, rids/GROUP/ or bound/"),
 }
 """Pattern -> what is wrong with a text that does not match, and the remedy."""
 
@@ -40,6 +42,8 @@ Name = Annotated[str, Field(pattern=NAME)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]
 
 _CELL = CellConfig()
+EVERYTHING = ("props/", "rids/", "bound/")
+"""What may be heard of the broadcast plane, by the beginnings of its topics."""
 TIMING = {"heartbeat", "dead_after", "reconnect_min", "reconnect_max", "drain"}
 """Fields of `CellConfig` that have a place under `timing`."""
 
@@ -172,6 +176,15 @@ class Site(Model):
     """Folders whose files others may pull as SITE:PATH."""
     allow: tuple[str, ...] = ()
     """Topics that others may send to it, with * as a wild card; none = all."""
+    plane: Literal["pubsub", "links"] = "pubsub"
+    """How it hears, and its children do, what everybody may know (props, announcements): published at a port beside
+    each address, or by the links alone, where no second port is open."""
+    plane_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port of what it publishes beside its first tcp address, for a firewall; 0 = any that is free."""
+    hears: tuple[Annotated[str, Field(pattern=TOPICS)], ...] = EVERYTHING
+    """What it and the cells below it may hear of the broadcast plane, by the beginnings of topics: props/ or
+    props/FQCN/, rids/ or rids/GROUP/ (announcements), bound/ (what is announced to itself alone). Its parent sees to
+    it."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
