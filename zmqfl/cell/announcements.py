@@ -12,14 +12,13 @@ Source: seed 000 (file life cycle), design, decisions 22, 24, 25.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell.callbacks import callback
-from zmqfl.cell.noticeboard import Noticeboard, Watch, decode_value
+from zmqfl.cell.noticeboard import Noticeboard, Watch, decode_value, follow
 from zmqfl.errors import ArgumentError, ClosedError, DecodeError
 from zmqfl.protocol.plane.facts import BOUND, END, RIDS, Fact, bound_topic, problem_of_topic, rids_topic
 
@@ -57,15 +56,8 @@ class Announcements:
         standing = (announcement_of(fact) for fact in self._board.facts(*self._prefixes))
         return iter([each for each in standing if each is not None and self._is_wanted(each)])
 
-    async def __aiter__(self) -> AsyncIterator[Announcement]:
-        queue: asyncio.Queue[Announcement] = asyncio.Queue()
-
-        async def put(announcement: Announcement) -> None:
-            await queue.put(announcement)
-
-        with self.watch(put, replay=True):
-            while True:
-                yield await queue.get()
+    def __aiter__(self) -> AsyncIterator[Announcement]:
+        return follow(lambda put: self.watch(put, replay=True), lambda each: (each.owner, each.group, each.rid))
 
     def watch(self, function: Callable[[Announcement], Any], replay: bool = False) -> Watch:
         """Call `function(announcement)` for each that comes or is withdrawn; see `Props.watch`."""

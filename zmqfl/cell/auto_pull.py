@@ -13,6 +13,7 @@ One thread of its own waits for all that: a pull may take hours, and no worker o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
@@ -76,7 +77,7 @@ class AutoPull:
         done: Callback | None,
     ) -> None:
         self._pulled_file = folder / PULLED
-        self._pulled_before = _pulled_into(self._pulled_file)
+        self._pulled_before = pulled_into(folder)
         self._begin = begin
         self._rule = rule
         self._done = done
@@ -90,15 +91,24 @@ class AutoPull:
         self._watch = announcements.watch(lambda each: self._events.put(lambda: self._announced(each)), replay=True)
 
     def close(self) -> None:
-        """Pull no more, and cancel what is under way. Again does nothing."""
+        """Pull no more, cancel what is under way, and wait for `done` if it runs. Again does nothing.
+
+        Called on the loop that a coroutine function `done` runs on, it does not wait, for `done` waits for that loop.
+        """
         self._watch.close()
         self._events.put(None)
-        if not self.is_current():
+        if not self.is_current() and not self._is_loop_of_done():
             self._thread.join()
 
     def is_current(self) -> bool:
         """Whether this is its own thread, that of the rule and of `done`."""
         return threading.current_thread() is self._thread
+
+    def _is_loop_of_done(self) -> bool:
+        try:
+            return self._done is not None and self._done.loop is asyncio.get_running_loop()
+        except RuntimeError:
+            return False
 
     def __enter__(self) -> Self:
         return self
@@ -170,17 +180,25 @@ class AutoPull:
             self._ended(key, known, None, error)
             return
         path: Path = handle.result()
-        with self._pulled_file.open("a") as file:
-            file.write(f"{handle.rid} {path.name}\n")
+        self._note(f"{handle.rid} {path.name}\n")
         self._pulled_before.add(handle.rid)  # a root that starts anew says everything once more
         self._ended(key, known, path, None)
+
+    def _note(self, line: str) -> None:
+        try:
+            with self._pulled_file.open("a") as file:
+                file.write(line)
+        except OSError as error:
+            text = "%s cannot be written (%s): after a new start its files are pulled again"
+            log.warning(text, self._pulled_file, error.strerror)
 
     def _ended(self, key: tuple[str, str], known: _Known, path: Path | None, error: BaseException | None) -> None:
         known.over = error is None
         if error is not None:
-            log.warning("cannot pull %s of %s: %s", known.announcement.name, known.announcement.owner, error)
             self._try(key, known.pause)
             known.pause = min(2 * known.pause, LAST_PAUSE)
+        if self._done is None and error is not None:
+            log.warning("cannot pull %s of %s: %s", known.announcement.name, known.announcement.owner, error)
         if self._done is not None:
             self._tell(self._done, known.announcement, path, error)
 
@@ -192,8 +210,9 @@ class AutoPull:
             log.exception("a callback failed: %r", done.function)
 
 
-def _pulled_into(file: Path) -> set[str]:
-    """The references that a former start has pulled."""
+def pulled_into(folder: Path) -> set[str]:
+    """The references that were pulled into a folder by rule. Raises `OSError` where PULLED cannot be read."""
+    file = folder / PULLED
     if not file.exists():
         return set()
     return {line.partition(" ")[0] for line in file.read_text().splitlines()}

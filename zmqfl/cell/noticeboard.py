@@ -7,9 +7,10 @@ of each place no more than its latest state: so a watcher costs no more than wha
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
+from typing import Any, Final, TypeVar
 
 from msgpack import packb, unpackb
 
@@ -23,6 +24,7 @@ from zmqfl.protocol.node import Node
 from zmqfl.protocol.plane.facts import MAX_BODY, Fact, Place, place_of
 from zmqfl.wire import payload
 
+T = TypeVar("T")
 Watcher = Callable[[Fact], object]
 _MISSING: Final = object()
 
@@ -173,6 +175,25 @@ class Noticeboard:
         return [
             fact for facts in (self._own, self._facts) for fact in facts.values() if fact.topic.startswith(prefixes)
         ]
+
+
+async def follow(
+    watch: Callable[[Callable[[T], Awaitable[None]]], Watch], place: Callable[[T], Hashable]
+) -> AsyncIterator[T]:
+    """What a watcher hears, for `async for`. Of each `place` no more than the latest waits for who is slow."""
+    waiting: dict[Hashable, T] = {}
+    there = asyncio.Event()
+
+    async def keep(item: T) -> None:
+        waiting[place(item)] = item
+        there.set()
+
+    with watch(keep):
+        while True:
+            await there.wait()
+            there.clear()
+            while waiting:
+                yield waiting.pop(next(iter(waiting)))
 
 
 def encode_value(key: str, value: Any) -> bytes:

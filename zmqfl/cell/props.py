@@ -11,7 +11,6 @@ cell that may hear of the plane. Source: seed 003 (public props), design, decisi
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 from zmqfl.cell.callbacks import callback
 from zmqfl.cell.handles import Handle
-from zmqfl.cell.noticeboard import Noticeboard, Watch, decode_value
+from zmqfl.cell.noticeboard import Noticeboard, Watch, decode_value, encode_value, follow
 from zmqfl.errors import ArgumentError, DecodeError
 from zmqfl.fqcn import parse
 from zmqfl.protocol.plane.facts import MAX_KEY, PROPS, Fact, props_topic
@@ -103,16 +102,9 @@ class Props:
         topic = PROPS if cell is None else props_topic(parse(cell, "cell"))
         return self._board.watch((topic,), watcher, replay)
 
-    async def changes(self, cell: str | None = None, replay: bool = True) -> AsyncIterator[Prop]:
-        """Each change as it comes; with `replay` first all that stands."""
-        queue: asyncio.Queue[Prop] = asyncio.Queue()
-
-        async def put(prop: Prop) -> None:
-            await queue.put(prop)
-
-        with self.watch(put, cell, replay=replay):
-            while True:
-                yield await queue.get()
+    def changes(self, cell: str | None = None, replay: bool = True) -> AsyncIterator[Prop]:
+        """Each change as it comes, for `async for`; with `replay` first all that stands. See `watch`."""
+        return follow(lambda put: self.watch(put, cell, replay=replay), lambda prop: (prop.cell, prop.key))
 
     def _props(self, topic: str) -> list[Prop]:
         return [prop for fact in self._board.facts(topic) if (prop := prop_of(fact)) is not None]
@@ -127,6 +119,11 @@ def prop_of(fact: Fact) -> Prop | None:
     except DecodeError as error:
         log.warning("%s", error)
         return None
+
+
+def check_prop(key: object, value: Any) -> None:
+    """Raise `ArgumentError` or `EncodeError` for what `Props.set` would not take."""
+    encode_value(_checked(key), value)
 
 
 def _checked(key: object) -> str:
