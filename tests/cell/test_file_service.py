@@ -10,8 +10,9 @@ import pytest
 
 from tests.system.federation import LONG, Federation, until
 from zmqfl import Cell, RequestFailed
-from zmqfl.cell.file_service import EXPORT, MOST_EXPORTS, SHARE, UNSHARE, FileService, proof_file, proof_of_user
+from zmqfl.cell.file_service import EXPORT, MOST_EXPORTS, SHARE, UNSHARE, FileService
 from zmqfl.cell.net_agent import CHANNEL
+from zmqfl.cell.user_proof import proof_file, proof_of_user
 from zmqfl.errors import AuthenticationError, InvalidRequest, ServiceUnavailable, TransferError
 
 
@@ -98,6 +99,21 @@ def test_an_export_that_nobody_pulls_ends(site: Site, monkeypatch: pytest.Monkey
 
 
 # --------------------------------------------------------------------------------------------------------------- shares
+
+
+def test_a_share_may_be_announced_to_a_group(site: Site) -> None:
+    def announced() -> list[str]:
+        return [each.rid for each in site.other.announcements("models")]
+
+    with proof_of_user(site.run) as proof:
+        rid = site.share(proof, announce="models")["rid"]
+        until(lambda: announced() == [rid])
+        site.ask(UNSHARE, {"rid": rid, "proof": proof})
+        until(lambda: announced() == [])
+        for group in ("a/b", 3):
+            with pytest.raises(InvalidRequest, match="a group is a name"):
+                site.share(proof, announce=group)
+    assert not site.offered()
 
 
 def test_whoever_proves_to_be_the_user_may_share_and_unshare(site: Site) -> None:

@@ -39,6 +39,7 @@ FILES = {
     "spec.json": "{}",
     "no-json.json": "nonsense",
     "settings.yaml": "heart: 3\n",
+    "large.json": f'"{40_000 * "x"}"',
 }
 
 RID = f"R{0:032x}"
@@ -57,6 +58,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("join tcp://h:1", "Missing option '--name'; see `zmqfl join --help`"),
     # topology files
     ("up nowhere.yaml", "nowhere.yaml: no such file; give the path of a YAML file"),
+    ("join tcp://h:1 --name a --plane-port 70000", "Invalid value for '--plane-port': Input should be less than"),
     ("up typo.yaml", "typo.yaml:3: sites.site-1.parnet: unknown key; did you mean 'parent'?"),
     ("topology check orphan.yaml", "orphan.yaml:3: sites.site-1.parent: no site 'sever'; did you mean 'server'?"),
     ("up -d two-roots.yaml", "sites.site-1.parent: has no parent, and neither has 'server': one site is the root"),
@@ -153,6 +155,22 @@ MISTAKES: list[tuple[str, str]] = [
     ("pull site-1:x --to good.yaml", "--to good.yaml: is a file, not a folder; give a folder; --name chooses the name"),
     ("pull site-1:x --name a/b", "--name: 'a/b' is no plain file name; write --name 'b'"),
     ("pull site-1:x --name good.yaml", "good.yaml: exists already; replace it by --force, or choose another --name"),
+    ("share good.yaml --announce a/b", "--announce: a group is a name without '/', of at most 240 characters"),
+    # props and announcements
+    ("props frob", "No such command 'frob'; see `zmqfl props --help`"),
+    ("props list a..b", "SITE: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("props get site-1", "Missing argument 'KEY'; see `zmqfl props get --help`"),
+    ("props get a..b round", "SITE: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("props watch a..b", "SITE: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("props set round", "Missing argument 'VALUE'; see `zmqfl props set --help`"),
+    ("props set round abc", 'VALUE: is not JSON (Expecting value: line 1 column 1 (char 0)); put text in "'),
+    ("props set round @nowhere", "VALUE: cannot read 'nowhere': No such file or directory; name a text file"),
+    (f"props set {1025 * 'k'} 1", "KEY: the key of a prop is a str of 1 to 1024 characters, not 'kkk"),
+    ("props set weights @large.json", "VALUE: 'weights' has 40007 bytes, and the plane takes 32768; offer it"),
+    ("announcements a/b", "GROUP: a group is a name without '/', of at most 240 characters, not 'a/b'"),
+    ("announcements --pull .", "GROUP: names no group; write the group whose files are wanted"),
+    ("announcements models --pull nowhere", "--pull nowhere: there is no such folder; make it first"),
+    ("announcements models --pull good.yaml", "--pull good.yaml: is a file, not a folder; give a folder"),
     ("transfers a..b", "SITE: 'a..b' is not a cell name: empty part; use segments of letters"),
     ("join tcp://h.example:1 --name a --work w --export e", "without keys would be open to anybody who reaches it"),
     # asking
@@ -174,6 +192,12 @@ NOT_RUNNING: list[tuple[str, str]] = [
     (f"pull {RID}@server", "no federation runs here; start one by `zmqfl up FILE`"),
     ("pull site-1:x -t good.yaml", "federation 'fl' does not run here; start it by `zmqfl up` with its file"),
     ("transfers", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("props list", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("props get site-1 round", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("props set round -1", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("props remove round", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("props watch", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("announcements -t good.yaml", "federation 'fl' does not run here; start it by `zmqfl up` with its file"),
     ("logs -t other", "federation 'other' has never run here; start it by `zmqfl up FILE`"),
 ]
 

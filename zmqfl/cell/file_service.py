@@ -2,32 +2,25 @@
 
     topic     payload                      who may                          reply
     export    PATH                         every admitted cell              {rid, name, size}, for the asking cell only
-    share     {path, to, timeout, proof}   who proves to be the site's user {rid, name, size}
+    share     {path, to, timeout, proof}   who proves to be the site's user {rid, name, size}; with `announce`, the name
+                                           (see `user_proof`)               of a group, that is told of it
     unshare   {rid, proof}                 the same                         ""
 
 A shared file may lie anywhere, so a name is not enough to ask for it: a server must not read the files of a hospital.
-The proof is a file that the asking process has made in the run folder of the site, which only this user of this machine
-can enter.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import secrets
-import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from zmqfl.blobs.paths import resolve_below
 from zmqfl.cell.message import Message
 from zmqfl.cell.net_agent import CHANNEL
+from zmqfl.cell.user_proof import check_proof
 from zmqfl.errors import (
     ArgumentError,
-    AuthenticationError,
     FqcnError,
     InvalidRequest,
     ServiceUnavailable,
@@ -44,7 +37,6 @@ EXPORT_TIMEOUT: Final = 300.0
 """Seconds without activity after which an export ends. Who resumes first reads all that it has."""
 MOST_EXPORTS: Final = 16
 """Files that one cell may have exported to it at once: each is an open file here."""
-_PROOF: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class FileService:
@@ -100,9 +92,10 @@ class FileService:
                 pass
             case _:
                 raise InvalidRequest("share takes {path, to: [FQCN, ...] or null, timeout: seconds, proof}")
-        self._check_proof(proof)
+        announce = message.payload.get("announce", "")
+        check_proof(self._cell.fqcn, self._run_dir, proof)
         try:
-            offer = self._cell.offer(path, to=to, timeout=timeout, on_expired=self._share_expired)
+            offer = self._cell.offer(path, to=to, timeout=timeout, announce=announce, on_expired=self._share_expired)
         except SourceError as error:
             raise InvalidRequest(error.line()) from None
         except (ArgumentError, FqcnError) as error:
@@ -116,7 +109,7 @@ class FileService:
                 pass
             case _:
                 raise InvalidRequest("unshare takes {rid, proof}")
-        self._check_proof(proof)
+        check_proof(self._cell.fqcn, self._run_dir, proof)
         if (offer := self._shared.pop(rid, None)) is None:
             raise InvalidRequest(f"{self._cell.fqcn} does not share that, or no longer")
         offer.withdraw()
@@ -127,33 +120,6 @@ class FileService:
             if offer.transaction.id == transaction:
                 self._shared.pop(rid, None)
 
-    def _check_proof(self, proof: object) -> None:
-        if self._run_dir is None:
-            raise AuthenticationError(f"{self._cell.fqcn} has no run folder, so nobody can prove to be its user")
-        if isinstance(proof, str) and _PROOF.fullmatch(proof):
-            with contextlib.suppress(OSError):
-                found = os.lstat(proof_file(self._run_dir, proof))
-                if stat.S_ISREG(found.st_mode) and found.st_uid in (os.geteuid(), 0):
-                    return
-        raise AuthenticationError(f"only its own user, on its own machine, may share files of {self._cell.fqcn}")
-
 
 def _described(offer: Offer) -> dict[str, Any]:
     return {"rid": offer.rid, "name": offer.name, "size": offer.size}
-
-
-def proof_file(run_dir: Path, proof: str) -> Path:
-    """Where a proof lies while it is valid. Whoever cleans the run folder removes names that begin with a dot."""
-    return run_dir / f".proof-{proof}"
-
-
-@contextmanager
-def proof_of_user(run_dir: Path) -> Iterator[str]:
-    """A proof, valid within the block. Raises OSError where the run folder cannot be written."""
-    proof = secrets.token_hex(16)
-    file = proof_file(run_dir, proof)
-    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    try:
-        yield proof
-    finally:
-        file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from typer import Option
@@ -13,10 +14,12 @@ from zmqfl.cell.message import Message
 from zmqfl.cell.net_agent import CHANNEL
 from zmqfl.cell.pulling import PullHandle
 from zmqfl.cell.pushing import PushHandle
+from zmqfl.cell.user_proof import proof_of_user
 from zmqfl.cli import progress
 from zmqfl.cli.exits import NotRunning
 from zmqfl.cli.network import ASK, UNREACHABLE
 from zmqfl.errors import CellReturnCode, ZmqflError
+from zmqfl.launch.run_state import RunState
 
 ABORTED: Final = 5.0
 """Seconds at most that an interrupted verb waits for the other side to have cleaned up."""
@@ -31,8 +34,17 @@ def asked(cell: Cell, site: str, topic: str, payload: Any) -> Any:
     if reply.ok:
         return reply.payload
     if "no callback" in reply.error:
-        raise ZmqflError(f"{site}: it is no launched site, and serves no files; ask one that `zmqfl up` has started")
+        raise ZmqflError(f"{site}: it is no launched site, and serves nobody; ask one that `zmqfl up` has started")
     raise problem_of(site, "", CellReturnCode(reply.return_code), reply.error, "look at `zmqfl cells`")
+
+
+def proven(cell: Cell, state: RunState, site: str, topic: str, question: Mapping[str, Any]) -> Any:
+    """The reply of a local site to what only its user may ask. Raises the error that fits."""
+    try:
+        with proof_of_user(Path(state.run_dir)) as proof:
+            return asked(cell, site, topic, {**question, "proof": proof})
+    except OSError as error:
+        raise ZmqflError(f"cannot write in the run folder {state.run_dir}: {error.strerror}") from None
 
 
 def problem_of(site: str, file: str, code: CellReturnCode, reason: str, remedy: str) -> ZmqflError:

@@ -10,10 +10,11 @@ from typing import Final
 
 from zmqfl.blobs.paths import safe_name
 from zmqfl.blobs.source import FileSource
+from zmqfl.cell.announcements import checked_group
 from zmqfl.cell.cell import Cell
 from zmqfl.cli.federation import is_hidden
 from zmqfl.cli.network import ASK, ask
-from zmqfl.errors import SourceError, UserError
+from zmqfl.errors import ArgumentError, SourceError, UserError
 from zmqfl.fqcn import parse
 from zmqfl.topology.checks import near
 
@@ -77,13 +78,14 @@ def readable(file: str) -> Path:
     return path
 
 
-def folder_of(text: str) -> Path:
+def folder_of(text: str, option: str = "--to") -> Path:
     """A folder to put files in."""
     folder = Path(text)
     if not folder.is_dir():
         problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
-        remedy = "give a folder; --name chooses the name of the file" if folder.exists() else "make it first"
-        raise UserError(problem, field=f"--to {text}", remedy=remedy)
+        more = "; --name chooses the name of the file" if option == "--to" else ""
+        remedy = f"give a folder{more}" if folder.exists() else "make it first"
+        raise UserError(problem, field=f"{option} {text}", remedy=remedy)
     return folder
 
 
@@ -92,6 +94,15 @@ def file_name(text: str | None) -> str | None:
     if text is not None and safe_name(text) != text:
         raise UserError(f"{text!r} is no plain file name", field="--name", remedy=f"write --name {safe_name(text)!r}")
     return text
+
+
+def check_group(group: str, field: str) -> None:
+    """`group` can be the name of one, or is ""."""
+    try:
+        if group:
+            checked_group(group)
+    except ArgumentError as error:
+        raise UserError(str(error), field=field, remedy="write for example models") from None
 
 
 def check_cells(cell: Cell, wanted: Iterable[str], field: str) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from typing import Annotated
 
 from typer import Argument, Option
 
+from zmqfl.cell.announcements import Announcement
 from zmqfl.cell.cell import Cell
-from zmqfl.cell.file_service import SHARE, UNSHARE, proof_of_user
+from zmqfl.cell.file_service import SHARE, UNSHARE
 from zmqfl.cli import terminal
 from zmqfl.cli.federation import attached, check_site, choose
-from zmqfl.cli.moving import To, asked
+from zmqfl.cli.hearing import heard, informed
+from zmqfl.cli.moving import To, proven
 from zmqfl.cli.options import AsJson, Federation
-from zmqfl.cli.references import check_cells, parse_life, parse_reference, parse_sites, readable
-from zmqfl.errors import UserError, ZmqflError
-from zmqfl.launch.run_state import RunState
+from zmqfl.cli.references import check_cells, check_group, parse_life, parse_reference, parse_sites, readable
+from zmqfl.errors import UserError
+
+Announced = Annotated[
+    str, Option("--announce", help="Tell this group of it, as long as it is shared.", metavar="GROUP")
+]
 
 
 def share(
@@ -26,25 +33,28 @@ def share(
     ] = None,
     to: To = None,
     ttl: Annotated[str, Option(help="It ends when nobody has asked for it so long: 90s, 30m, 1h, 2d.")] = "1h",
+    group: Announced = "",
     as_json: AsJson = False,
     name: Federation = None,
 ) -> None:
     """Have a site serve a file, and print the reference by which others pull it.
 
-    Whoever knows the reference may pull it; with --to, only these sites. The file stays where it is: a change of it
-    ends the share.
+    Whoever knows the reference may pull it; with --to, only these sites. With --announce all that hear of the group
+    learn the reference, or those of --to alone. The file stays where it is: a change of it ends the share.
     """
     path, life = readable(file), parse_life(ttl)
+    check_group(group, "--announce")
     receivers = parse_sites(to) if to is not None else None
     state = choose(name)
     owner = check_site(state, site) if site is not None else state.door[0]
-    with attached(state) as cell:
+    question = {"path": str(path), "to": receivers, "timeout": life, "announce": group}
+    with informed(state) if group and not receivers else attached(state) as cell:
         check_cells(cell, receivers or (), "--to")
-        question = {"path": str(path), "to": receivers, "timeout": life}
-        offer = _proven(cell, state, owner, SHARE, question)
+        with _announced(cell, owner, group if not receivers else ""):
+            offer = proven(cell, state, owner, SHARE, question)
     reference = f"{offer['rid']}@{owner}"
     if as_json:
-        told = {"reference": reference, "site": owner, "to": receivers, "ttl": life}
+        told = {"reference": reference, "site": owner, "to": receivers, "ttl": life, "announced": group or None}
         terminal.print_json({**told, "name": offer["name"], "size": offer["size"]})
     else:
         sys.stdout.write(reference + "\n")
@@ -61,14 +71,22 @@ def unshare(
     state = choose(name)
     check_site(state, wanted.site)
     with attached(state) as cell:
-        _proven(cell, state, wanted.site, UNSHARE, {"rid": wanted.rid})
+        proven(cell, state, wanted.site, UNSHARE, {"rid": wanted.rid})
     terminal.console().print(f"{reference} is not shared any more", soft_wrap=True)
 
 
-def _proven(cell: Cell, state: RunState, site: str, topic: str, question: dict[str, Any]) -> Any:
-    """Ask a local site for what only its user may ask."""
-    try:
-        with proof_of_user(Path(state.run_dir)) as proof:
-            return asked(cell, site, topic, {**question, "proof": proof})
-    except OSError as error:
-        raise ZmqflError(f"cannot write in the run folder {state.run_dir}: {error.strerror}") from None
+@contextmanager
+def _announced(cell: Cell, owner: str, group: str) -> Iterator[None]:
+    """Return when what is shared within the block is announced to all of a group, if there is one."""
+    if not group:
+        yield
+        return
+    there = Event()
+
+    def look(each: Announcement) -> None:
+        if each.owner == owner and each.is_live:
+            there.set()
+
+    with cell.announcements(group).watch(look):
+        yield
+        heard(there, owner)

@@ -16,21 +16,21 @@ MOST_BYTES: Final = 64
 """Bytes of a payload that are shown."""
 
 
-def parse_data(data: str | None, is_text: bool = False) -> Any:
+def parse_data(data: str | None, is_text: bool = False, field: str = "DATA") -> Any:
     """The payload that DATA means: JSON, `-` for standard input, `@FILE` for a file. Raises `UserError`."""
     if data is None:
         return None
     if data == "-":
         data = sys.stdin.read()
     elif data.startswith("@"):
-        data = _read(data[1:])
+        data = _read(data[1:], field)
     if is_text:
         return data
     try:
         return json.loads(data)
     except ValueError as error:
         problem = f"is not JSON ({error})"
-        raise UserError(problem, field="DATA", remedy='put text in "double quotes", or give --text') from None
+        raise UserError(problem, field=field, remedy='put text in "double quotes", or give --text') from None
 
 
 def shown(value: Any) -> Any:
@@ -52,9 +52,9 @@ def shown(value: Any) -> Any:
     return str(value)
 
 
-def _read(file: str) -> str:
+def _read(file: str, field: str) -> str:
     try:
         return Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"cannot read {file!r}: {reason}", field="DATA", remedy="name a text file") from None
+        raise UserError(f"cannot read {file!r}: {reason}", field=field, remedy="name a text file") from None

@@ -40,6 +40,7 @@ from typing import Any, Final
 
 from zmqfl.cell.cell import Cell
 from zmqfl.cell.plane_verbs import OTHERS
+from zmqfl.cell.prop_service import PropService
 from zmqfl.errors import TopologyError, UserError
 from zmqfl.launch import secrets
 from zmqfl.launch.ending import AGAIN, USER_MISTAKE
@@ -158,6 +159,7 @@ def open_cell(spec: SiteSpec, on_exit: Callable[[int, str], None] | None = None)
     if spec.run_dir:
         write_whole(Path(spec.endpoints), json.dumps(cell.urls))
     serve_files(cell, spec)
+    PropService(cell, Path(spec.run_dir) if spec.run_dir else None).serve()
     notify(READY=1, MAINPID=os.getpid(), X_ZMQFL_CELL=cell.fqcn, X_ZMQFL_INSTANCE=cell.instance)
     return cell
 
