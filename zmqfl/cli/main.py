@@ -18,7 +18,8 @@ VERBS: Final = {
     "up": "up", "ps": "running", "logs": "running", "down": "running", "join": "joining", "run": "joining",
     "request": "network", "cells": "network", "route": "network", "rtt": "network",
     "push": "push", "pull": "pull", "retrieve": "retrieve", "share": "share", "unshare": "share",
-    "transfers": "transfers", "keygen": "keys", "provision": "provision", "topology": "topology",
+    "transfers": "transfers", "props": "props", "announcements": "announcements",
+    "keygen": "keys", "provision": "provision", "topology": "topology",
 }  # fmt: skip
 """Verb -> the module of `zmqfl.cli` with the function of that name, or with `app`, verbs of its own."""
 
