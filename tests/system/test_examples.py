@@ -36,6 +36,18 @@ EXPECTED = {
         "server: site-2 has model.pt: success",
         "server: nobody wants ['model.pt'] any more",
     ],
+    "announce_and_pull.py": [
+        "site-1: words.txt, 20000 bytes",
+        "site-2: model.pt, 3000000 bytes",
+        "site-2: words.txt, 20000 bytes",
+        "still announced: ['words.txt']",
+    ],
+    "shared_props.py": [
+        "server: site-1 is done, its loss is 0.125",
+        "server: site-2 is done, its loss is 0.125",
+        "site-3: 3 rounds, ['server', 'site-1', 'site-2']",
+        "site-3: the loss of site-1 is 0.125",
+    ],
     "fan_out_through_relay.py": [
         "6 sites have 48 MiB in all",
         "the relay asked the server for 8 chunks of 1 MiB, and handed on 48 MiB",
