@@ -13,7 +13,7 @@ Source: seed 000 (file life cycle), design, decisions 22, 24, 25.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ class Announcements:
         standing = (announcement_of(fact) for fact in self._board.facts(*self._prefixes))
         return iter([each for each in standing if each is not None and self._is_wanted(each)])
 
-    def __aiter__(self) -> AsyncIterator[Announcement]:
+    def __aiter__(self) -> AsyncGenerator[Announcement, None]:
         return follow(lambda put: self.watch(put, replay=True), lambda each: (each.owner, each.group, each.rid))
 
     def watch(self, function: Callable[[Announcement], Any], replay: bool = False) -> Watch:

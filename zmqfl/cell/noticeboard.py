@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
 from typing import Any, Final, TypeVar
 
 from msgpack import packb, unpackb
@@ -179,7 +179,7 @@ class Noticeboard:
 
 async def follow(
     watch: Callable[[Callable[[T], Awaitable[None]]], Watch], place: Callable[[T], Hashable]
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     """What a watcher hears, for `async for`. Of each `place` no more than the latest waits for who is slow."""
     waiting: dict[Hashable, T] = {}
     there = asyncio.Event()

@@ -12,7 +12,7 @@ cell that may hear of the plane. Source: seed 003 (public props), design, decisi
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ class Props:
         topic = PROPS if cell is None else props_topic(parse(cell, "cell"))
         return self._board.watch((topic,), watcher, replay)
 
-    def changes(self, cell: str | None = None, replay: bool = True) -> AsyncIterator[Prop]:
+    def changes(self, cell: str | None = None, replay: bool = True) -> AsyncGenerator[Prop, None]:
         """Each change as it comes, for `async for`; with `replay` first all that stands. See `watch`."""
         return follow(lambda put: self.watch(put, cell, replay=replay), lambda prop: (prop.cell, prop.key))
 
