@@ -49,7 +49,7 @@ class _Known:
     """One announcement that the rule wants. It is `over` when it is pulled."""
 
     announcement: Announcement
-    pause: float = FIRST_PAUSE
+    pause: float
     over: bool = False
 
 
@@ -141,7 +141,7 @@ class AutoPull:
         if not announcement.is_live:
             self._known.pop(key, None)
         elif key not in self._known and self._wants(announcement):
-            self._known[key] = _Known(announcement)
+            self._known[key] = _Known(announcement, FIRST_PAUSE)
             self._try(key, 0.0)
 
     def _wants(self, announcement: Announcement) -> bool:
