@@ -442,3 +442,20 @@ def test_values_may_look_at_their_context_when_they_go(sync: StickySync) -> None
     manager.remove_sticker("sticky")
     fl_ctx.remove_prop("sticky")
     assert len(seen) == 7
+
+
+@pytest.mark.parametrize("sync", ["finalize", "immediate"])
+def test_who_is_told_of_sticky_props_is_told_when_they_are_in_the_manager(sync: StickySync) -> None:
+    told: list[tuple[list[str], list[str]]] = []
+    manager = FLContextManager(sticky_sync=sync, synced=lambda keys: told.append((list(keys), list(stickers()))))
+
+    def stickers() -> dict[str, Any]:
+        return manager.stickers.snapshot()
+
+    with manager.new_context() as fl_ctx:
+        fl_ctx.set_prop("a", 1)
+        fl_ctx.set_prop("here", 1, sticky=False)
+        fl_ctx.set_prop("a", 2, private=False)
+        assert told == ([(["a"], ["a"])] if sync == "immediate" else [])
+    manager.remove_sticker("a")
+    assert told == [(["a"], ["a"]), (["a"], [])]

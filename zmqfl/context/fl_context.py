@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
@@ -63,6 +63,8 @@ class FLContext(PermanentProps):
         problem = self._set(key, Prop(value, bool(private), bool(sticky)))
         if problem:
             self.logger.warning("prop %r was not set: %s", key, problem)
+        elif sticky and (manager := self._manager()) is not None and manager.sticky_sync == "immediate":
+            manager.synced((key,))  # not under the lock: it may do much
         return not problem
 
     def get_prop(self, key: str, default: Any = None) -> Any:
@@ -172,6 +174,8 @@ class FLContext(PermanentProps):
             changed, self._changed = self._changed, {}
         for key in manager.stickers.write(changed):
             self.logger.warning("sticky prop %r was not written back: the manager has it with another visibility", key)
+        if changed:
+            manager.synced(changed)
 
     def clone(self) -> FLContext:
         """A context with the same props, manager and model, for another thread. What one sets the other does not see.
@@ -249,6 +253,7 @@ class FLContextManager:
 
     `engine`, `identity_name`, `job_id`: what each context is given. `public_stickers`, `private_stickers`: sticky props
     from the beginning; a name in both is private. `sticky_sync`: when sticky props get here, see the module.
+    `synced`: called with the names of sticky props after they got here or were removed, in the thread that did it.
     Raises `ArgumentError` for stickers that are no dict, and for another `sticky_sync`.
     """
 
@@ -260,6 +265,7 @@ class FLContextManager:
         public_stickers: dict[str, Any] | None = None,
         private_stickers: dict[str, Any] | None = None,
         sticky_sync: StickySync = "finalize",
+        synced: Callable[[Iterable[str]], object] = lambda keys: None,
     ) -> None:
         for name, given in ("public_stickers", public_stickers), ("private_stickers", private_stickers):
             if given is not None and not isinstance(given, dict):
@@ -270,6 +276,7 @@ class FLContextManager:
         self.identity_name = identity_name
         self.job_id = job_id
         self.sticky_sync = sticky_sync
+        self.synced = synced
         self.stickers = Stickers(public_stickers or {}, private_stickers or {})
 
     def new_context(self) -> FLContext:
@@ -286,7 +293,9 @@ class FLContextManager:
 
     def remove_sticker(self, key: str) -> bool:
         """Forget a sticky prop: contexts made from now on do not have it. Whether there was one."""
-        return self.stickers.remove(key)
+        removed = self.stickers.remove(key)
+        self.synced((key,))
+        return removed
 
     def __repr__(self) -> str:
         return f"<FLContextManager {self.identity_name or '?'} job {self.job_id or '?'}, {len(self.stickers)} stickers>"

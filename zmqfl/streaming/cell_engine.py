@@ -33,6 +33,7 @@ from zmqfl.fqcn import FQCN
 from zmqfl.streaming.cell_streams import CellStreamEngine, StreamFactory
 from zmqfl.streaming.contracts import ConsumerFactory, ObjectProducer, StreamContext
 from zmqfl.streaming.object_streamer import MAX_SESSIONS, ObjectStreamer
+from zmqfl.streaming.published_props import PublishedProps
 
 Targets = str | Iterable[str] | None
 
@@ -43,7 +44,9 @@ class CellEngine(CellStreamEngine):
     """See the module.
 
     `identity_name`: of this site in its contexts; the name of the cell unless given. `workspace`: where its files are.
-    `sticky_sync`: see `zmqfl.context.fl_context`. `abort_signal`, in each context, ends what this engine does.
+    `sticky_sync`: see `zmqfl.context.fl_context`. `publish_props`: its public sticky props are props of its cell,
+    which all cells read by `cell.props` (see `zmqfl.streaming.published_props`). `abort_signal`, in each context, ends
+    what this engine does.
     """
 
     def __init__(
@@ -54,12 +57,15 @@ class CellEngine(CellStreamEngine):
         workspace: Workspace | None = None,
         sticky_sync: StickySync = "finalize",
         max_concurrent_streaming_sessions: int = MAX_SESSIONS,
+        publish_props: bool = False,
     ) -> None:
         self.abort_signal = Signal()
         self._cell = cell
         self._workspace = workspace
         self._components: dict[str, Any] = {}
         self._contexts = FLContextManager(self, identity_name or cell.fqcn, job_id, sticky_sync=sticky_sync)
+        if publish_props:
+            self._contexts.synced = PublishedProps(cell.props, self._contexts.stickers).sync
         self._streamer = ObjectStreamer(cell, self.new_context, self.cell_of, max_concurrent_streaming_sessions)
         self._aux = AuxMessages(cell, self.new_context, self.cell_of)
 
