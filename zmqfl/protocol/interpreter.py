@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from zmqfl.fqcn import FQCN
 from zmqfl.protocol.arrivals import Arrivals
 from zmqfl.protocol.commands import (
     Answer,
@@ -199,7 +200,7 @@ class Interpreter:
     def _leave_plane(self, change: PeerChanged, now: float) -> list[Command]:
         """A parent's link, or a child. One that is replaced is not gone: its next start says itself what is over."""
         m = self._machines
-        if change.fqcn == m.plane.parent:
+        if m.uplink is not None and not FQCN.is_ancestor(m.fqcn, change.fqcn):  # the plane may not go by it yet
             return self.obey(m.plane.unbound(), now)
         return self.obey(m.plane.child_gone(change.fqcn, now, change.replaced), now)
 
