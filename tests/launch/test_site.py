@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -257,3 +258,18 @@ def test_a_spec_that_cannot_be_read_again_changes_nothing(
     server.props.set("round", 1)
     hears(site, server.offer(b"m", announce="models").rid)
     assert site.props.get("server", "round") is None
+
+
+def test_the_plane_has_the_port_of_the_spec_or_none(hearing: tuple[Cell, Cell, SiteSpec]) -> None:
+    _, _, spec = hearing
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with site_module.open_cell(replace(spec, fqcn="other", plane=port)):
+        socket.create_connection(("127.0.0.1", port)).close()
+    with site_module.open_cell(replace(spec, fqcn="other", plane=None, hearers={})) as links:
+        site = Cell("site-3", parent=links.url, config=QUICK)
+        with site:
+            links.props.set("round", 1)
+            until(lambda: site.props.get("other", "round") == 1)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
