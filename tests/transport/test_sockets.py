@@ -4,6 +4,8 @@ import errno
 import resource
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from tests.transport import resets
 from zmqfl.config import CellConfig
 from zmqfl.errors import UserError
 from zmqfl.transport.authentication import (
@@ -117,7 +120,7 @@ def test_listener_options(context: Context) -> None:
     assert (router.heartbeat_ivl, router.heartbeat_timeout, router.heartbeat_ttl) == (15000, 45000, 0)
     assert router.tcp_maxrt == 10000
     assert (router.handshake_ivl, router.linger, router.ipv6) == (5000, 0, False)
-    assert (router.sndhwm, router.rcvhwm) == (16, 64)
+    assert (router.sndhwm, router.rcvhwm) == (16, 0)
     assert (router.zap_domain, router.getsockopt(zmq.ZAP_ENFORCE_DOMAIN)) == (b"curve", 1)
     assert (router.mechanism, router.curve_server) == (zmq.CURVE, 1)
     with pytest.raises(zmq.ZMQError) as caught:  # MANDATORY
@@ -132,12 +135,27 @@ def test_dealer_options(context: Context) -> None:
     assert (bulk.heartbeat_ivl, bulk.heartbeat_timeout) == (20000, 60000)
     assert (control.sndhwm, bulk.sndhwm) == (64, 2)
     for dealer in (control, bulk):
+        assert dealer.rcvhwm == 0
         assert (dealer.immediate, dealer.reconnect_ivl, dealer.reconnect_ivl_max) == (1, 200, 7000)
         assert (dealer.heartbeat_ttl, dealer.tcp_maxrt) == (0, 20000)
         assert dealer.connect_timeout == 2000  # the kernel's own attempts are further and further apart
         assert dealer.mechanism == zmq.CURVE
         with pytest.raises(zmq.Again):  # IMMEDIATE: there is nobody yet
             dealer.send(b"x", zmq.NOBLOCK)
+
+
+@pytest.mark.parametrize(
+    ("role", "last"),
+    [*((role, "ping") for role in resets.TYPES), *((role, "silence") for role in ("listener", "control", "bulk"))],
+)
+def test_a_reset_while_nobody_reads_does_not_end_the_process(role: str, last: str) -> None:
+    """Neither with heartbeats of our own, nor after a PING that any peer may send. In- and outlet have none."""
+    command = [sys.executable, "-m", "tests.transport.resets", role, last]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    if role not in ("control", "bulk"):  # what came from a parent is dropped with the connection: IMMEDIATE
+        goodbye = role == "outlet"  # the end of a subscription
+        assert int(done.stdout) == resets.MESSAGES + goodbye
 
 
 def test_a_frame_may_hold_the_longest_header_even_with_small_segments(context: Context) -> None:

@@ -21,10 +21,9 @@ from zmqfl.transport.endpoint import Endpoint
 from zmqfl.transport.frames import recv_frames
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.outlet import SUFFIX, keep_alive, place_beside
-from zmqfl.transport.sockets import CONNECT, Context, Socket, pin
+from zmqfl.transport.sockets import CONNECT, RCVHWM, Context, Socket, pin
 from zmqfl.wire.messages import Buffer
 
-RCVHWM: Final = 64
 MOST_READ: Final = 64
 """Publications read in a pass."""
 MAX_FRAME: Final = 128 * KIB

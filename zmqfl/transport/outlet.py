@@ -13,8 +13,7 @@ connection [run, 4.3.5], hence "before anything else is read". Where there are n
 MOST_STRIKES nothing is published any more, and the links do all.
 
 A child that does not read costs at most SNDHWM messages, and nobody waits for it: libzmq drops what is too much for it.
-There are no ZMTP heartbeats, which can abort a process whose queue is full (libzmq issues 3937, 4767): TCP finds who
-is gone.
+There are no ZMTP heartbeats: TCP finds who is gone. A PING of a child does no harm (`RCVHWM`).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from zmqfl.transport.authentication import Policy, ZapRequest, enforce
 from zmqfl.transport.endpoint import MAX_IPC_PATH, Endpoint, check_open
 from zmqfl.transport.frames import recv_frames, send_frames
 from zmqfl.transport.keys import Keys
-from zmqfl.transport.sockets import HANDSHAKE, Context, Socket, bind, close_listener
+from zmqfl.transport.sockets import HANDSHAKE, RCVHWM, Context, Socket, bind, close_listener
 from zmqfl.wire.messages import Buffer
 
 log = logging.getLogger("zmqfl.transport")
@@ -182,7 +181,7 @@ class Outlet:
         try:
             socket.linger = 0
             socket.setsockopt(zmq.XPUB_MANUAL, 1)
-            socket.sndhwm, socket.rcvhwm = SNDHWM, MOST_READ
+            socket.sndhwm, socket.rcvhwm = SNDHWM, RCVHWM
             socket.maxmsgsize = MAX_TICKET
             socket.handshake_ivl = round(HANDSHAKE * 1000)
             socket.ipv6 = self.endpoint.is_ipv6

@@ -30,11 +30,22 @@ Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
 
 HWM: Final = {Lane.CONTROL: 64, Lane.BULK: 2}
-"""Messages per connection inside libzmq, a backstop: budgets and credit are what holds memory.
+"""Messages to the parent that libzmq holds per connection, a backstop: budgets and credit are what holds memory.
 Bulk: two segments keep a link busy while the next one is made."""
 ROUTER_HWM: Final = 16
 """The same towards a child. A ROUTER has one number for both lanes, and what a child that stands still leaves in it is
 in no budget: 16 segments, and the small messages that no longer fit wait in the outbox."""
+RCVHWM: Final = 0
+"""Messages that libzmq may have received and nobody has read: any number, for every socket of a cell.
+
+With a bound, whoever may connect can end the process [run, 4.3.5; libzmq issue 4364]. libzmq stops reading a connection
+whose queue is full; if that is reset then, it writes to it all the same, and aborts: with its own next heartbeat, or to
+answer a PING that it had read behind the last message. Not to send heartbeats mends only the first.
+
+So TCP pushes nobody back while a handler keeps the interpreter. What may come then is bounded by who sends it: requests
+by the payloads that their origin keeps, replies by what a callee keeps, flows and pulls by their windows; `fire` by
+nothing. A peer that means harm could fill the memory before, with one message of endless frames.
+"""
 FRAME_ROOM: Final = 64 * KIB
 """Bytes by which a frame may exceed the longest segment or header; libzmq cuts the connection above it."""
 HANDSHAKE: Final = 5.0
@@ -164,7 +175,7 @@ def heartbeat_timeout(lane: Lane, config: CellConfig) -> float:
 
 def _set_common(socket: Socket, endpoint: Endpoint, config: CellConfig) -> None:
     socket.linger = 0  # whoever closes it on purpose says otherwise
-    socket.rcvhwm = HWM[Lane.CONTROL]
+    socket.rcvhwm = RCVHWM
     socket.maxmsgsize = max(config.segment, MAX_HEADER) + FRAME_ROOM
     socket.ipv6 = endpoint.is_ipv6
 
