@@ -412,3 +412,13 @@ def test_two_hundred_cells__messages_per_set_grow_with_links(publishes: float | 
     net.run(4.5)
     heads = sum(count for (_, _, kind), count in (net.traffic - before[0]).items() if kind == Kind.FIRE)
     assert heads - told[Kind.FIRE] == REMINDERS * links
+
+
+def test_every_child_listens_where_its_parent_publishes_however_slow_the_links_are(seed: int) -> None:
+    """A ticket that comes before the parent has bound the child would be refused, and is shown once only."""
+    net = Planes(seed, Weather(delay=(0.001, 0.5)), publishes=0.0)
+    net.tree(*SMALL)
+    net.run_until(net.is_settled)
+    net.run(5)
+    assert {hearer.fqcn for hearers in net.listening.values() for hearer in hearers} == set(SMALL)
+    net.check()

@@ -316,14 +316,28 @@ def call(topic: str, origin: str, bodies: tuple[Any, ...] = (), **headers: Any) 
     return Call(origin, 1, 1, CHANNEL, topic, 0, headers, bodies, 1.0, True)
 
 
+def answered(plane: Plane, code: CellReturnCode) -> list[Command]:
+    """The parent answers the question of the subscriber."""
+    bodies = encode_snapshot(Snapshot(5, {}, (), ())) if code is CellReturnCode.OK else ()
+    return plane.machine_answered(plane.subscriber, "subscribe", "server", Outcome(code, bodies=bodies), 0.0)
+
+
 def departures(commands: list[Command]) -> list[Ask]:
     return [command for command in commands if isinstance(command, Ask) and command.topic == PlaneTopic.DEPARTED]
 
 
 def test_where_the_parent_publishes_it_listens_as_long_as_it_is_bound() -> None:
+    """But not before it is bound at the other end, too, where its ticket would be refused."""
     plane = Plane("site-1", 1, True, BEAT)
-    assert Listen("tcp:7001", "site-1", 99) in plane.bound("server", ROOT, 1, 0.0, "tcp:7001", 99)
+    commands = plane.bound("server", ROOT, 1, 0.0, "tcp:7001", 99)
+    commands += answered(plane, CellReturnCode.SERVICE_UNAVAILABLE)
+    commands += plane.handle_timeout(10.0)
+    assert not any(isinstance(command, Listen) for command in commands)
+    assert answered(plane, CellReturnCode.OK)[0] == Listen("tcp:7001", "site-1", 99)
+    plane.heard("server", PlaneTopic.HEADS, {}, encode_heads(6, {}), 0.0)
+    assert answered(plane, CellReturnCode.OK) == [], "once"
     assert Listen("", "site-1", 0) in plane.unbound()
+    assert answered(plane, CellReturnCode.OK) == []
     assert not any(isinstance(command, Listen) for command in Plane(ROOT, 1, False, BEAT).bound("", ROOT, 1, 0.0))
 
 
@@ -375,7 +389,8 @@ def test_what_a_snapshot_and_updates_change_together_the_children_hear_of_both()
     bodies = encode_snapshot(Snapshot(5, {a: 3}, (a,), (facts[a],)))
     assert plane.subscriber is not None
     outcome = Outcome(CellReturnCode.OK, bodies=bodies)
-    tell, changed = plane.machine_answered(plane.subscriber, "subscribe", "server", outcome, 0.0)
+    listen, tell, changed = plane.machine_answered(plane.subscriber, "subscribe", "server", outcome, 0.0)
+    assert isinstance(listen, Listen)
     assert isinstance(tell, Tell)
     assert tell.headers["t"] == b
     assert changed == FactsChanged((facts[a], facts[b]))

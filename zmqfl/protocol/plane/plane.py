@@ -46,6 +46,8 @@ class Plane:
         self._root_name = fqcn
         self._bond: tuple[str, str, int, str, int] | None = None
         """What `bound` was told last; None since `unbound`."""
+        self._listen: Listen | None = None
+        """Where the parent publishes, until it has answered by this link: before it has bound us it would refuse us."""
         self._departed: dict[str, float] = {}
         """Children that are gone -> when the root is told."""
         self._telling: dict[str, int] = {}
@@ -98,12 +100,13 @@ class Plane:
         self.parent, self._root_name = parent, root
         commands = self.publisher.bound(root, token, now)
         if self.subscriber is not None:
-            commands += [*self.subscriber.bound(parent, now), Listen(published, self.fqcn, session)]
+            self._listen = Listen(published, self.fqcn, session)
+            commands += self.subscriber.bound(parent, now)
         return commands + self._tell_departed(now)
 
     def unbound(self) -> list[Command]:
         """The link to the parent is no more."""
-        self.parent, self._bond = "", None
+        self.parent, self._bond, self._listen = "", None, None
         commands = self.publisher.unbound()
         if self.subscriber is not None:
             commands += [*self.subscriber.unbound(), Listen("", self.fqcn, 0)]
@@ -182,6 +185,9 @@ class Plane:
         """A request of one of the machines of this plane has ended (see `has`)."""
         was_current = self.is_current
         commands: list[Command] = machine.answered(tag, target, outcome, now)
+        if machine is self.subscriber and self._listen is not None and outcome.code is CellReturnCode.OK:
+            commands.append(self._listen)
+            self._listen = None
         return commands + self._pass_on(now, self.is_current and not was_current)
 
     def handle_timeout(self, now: float) -> list[Command]:
