@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 
-from tests.bench import codecs, idle, lanes, objects, requests, sealed, transfers, up
+from tests.bench import codecs, idle, lanes, objects, plane, requests, sealed, transfers, up
 from tests.bench.report import text_of, write
 
 BENCHMARKS = {
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "objects": objects.run,
     "codecs": codecs.run,
     "sealed": sealed.run,
+    "plane": plane.run,
     "idle": idle.run,
     "up": up.run,
 }
