@@ -17,7 +17,9 @@ from zmqfl.protocol.plane.facts import (
     MOST_FACTS,
     Fact,
     batches,
+    bound_topic,
     byte_length,
+    concerns,
     decode_facts,
     encode_facts,
     place_of,
@@ -152,3 +154,26 @@ def test_batches_hold_what_fits_a_message() -> None:
 def test_a_batch_has_one_item_at_least() -> None:
     large = bytes(2 * MOST_BYTES)
     assert list(batches([large, b"x", large], len)) == [[large], [b"x"], [large]]
+
+
+@pytest.mark.parametrize(
+    ("receiver", "child", "is_so"),
+    [
+        ("site-1", "site-1", True),
+        ("relay.site-1", "relay", True),
+        ("relay.sub.site-1", "relay.sub", True),
+        ("relay.sub.site-1", "relay", True),
+        ("site-10", "site-1", False),
+        ("site-1", "site-10", False),
+        ("relay", "relay.site-1", False),  # what is for a relay is nothing for those below it
+        ("relay-2.site-1", "relay", False),
+        ("relay.site-1", "relay.site-10", False),
+    ],
+)
+def test_what_is_for_one_cell_concerns_it_and_those_above_it(receiver: str, child: str, is_so: bool) -> None:
+    assert concerns(bound_topic(receiver), child) is is_so
+
+
+@pytest.mark.parametrize("topic", [props_topic("site-2"), rids_topic("models")])
+def test_all_else_concerns_all(topic: str) -> None:
+    assert concerns(topic, "site-1")

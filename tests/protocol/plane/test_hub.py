@@ -16,6 +16,7 @@ from zmqfl.protocol.plane.facts import (
     MOST_BYTES,
     MOST_FACTS,
     Fact,
+    bound_topic,
     encode_facts,
     props_topic,
     rids_topic,
@@ -120,6 +121,67 @@ def test_a_child_that_is_gone_is_told_nothing() -> None:
     hub.forget("site-1", AT)
     hub.forget("site-1", AT)
     assert hub.tell([update(1)], AT) == []
+
+
+# -- what is for one cell ----------------------------------------------------------------------------------------------
+
+LEAF = bound_topic("relay.site-1")
+
+
+def bound(number: int) -> Update:
+    return update_of(number, LEAF)
+
+
+def update_of(number: int, topic: str) -> Update:
+    return Update(5, topic, number, number - 1, (fact(number, origin="site-3", topic=topic),))
+
+
+def test_what_is_for_one_cell_only_the_child_on_the_way_is_told() -> None:
+    hub = Hub("server", BEAT)
+    for child in ("relay", "relay-2", "relay.site-10", "site-1"):
+        subscribe(hub, child)
+    (tell,) = hub.tell([bound(1)], AT)
+    assert isinstance(tell, Tell)
+    assert (tell.targets, tell.headers["t"]) == (("relay",), LEAF)
+    assert heads_told(hub.handle_timeout(5, {LEAF: 1}, AT + BEAT)) == {("relay",): {LEAF: 1}}
+
+
+def test_what_is_for_one_cell_is_never_published_though_it_listens() -> None:
+    hub = Hub("server", BEAT)
+    for child in ("relay", "site-2"):
+        subscribe(hub, child)
+        hub.admit(child)
+    tell, publish = hub.tell([bound(1), update(2)], AT)
+    assert isinstance(tell, Tell)
+    assert isinstance(publish, Publish)
+    assert (tell.targets, publish.topic) == (("relay",), ONE)
+
+
+def test_what_is_for_this_cell_itself_or_for_nobody_here_is_told_to_nobody() -> None:
+    hub = Hub("relay", BEAT)
+    subscribe(hub, "relay.site-10")
+    assert hub.tell([bound(1), update_of(2, bound_topic("relay"))], AT) == []
+
+
+@pytest.mark.parametrize(
+    ("child", "topics"), [("relay", {ONE: 1, LEAF: 2}), ("site-3", {ONE: 1}), ("relay-2", {ONE: 1})]
+)
+def test_a_snapshot_does_not_even_name_what_is_for_another(child: str, topics: dict[str, int]) -> None:
+    replica = Replica()
+    replica.apply(fact(1))
+    replica.apply(fact(2, origin="site-3", topic=LEAF))
+    request = call(PlaneTopic.SUBSCRIBE, child, encode_question(("",), 0, {}))
+    (answer,) = Hub("server", BEAT).subscribe(request, replica, 5, {ONE: 1, LEAF: 2})
+    assert isinstance(answer, Answer)
+    found = decode_snapshot(answer.outcome.bodies)
+    assert (found.heads, set(found.topics)) == (topics, set(topics))
+    assert {each.topic for each in found.facts} == set(topics)
+
+
+def test_a_rule_that_does_not_grant_it_keeps_it_from_the_way() -> None:
+    hub = Hub("server", BEAT, lambda child: ("props/", "rids/"))
+    subscribe(hub, "relay")
+    assert hub.tell([bound(1)], AT) == []
 
 
 # -- the snapshot ------------------------------------------------------------------------------------------------------
