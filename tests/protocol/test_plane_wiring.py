@@ -116,11 +116,11 @@ def test_when_the_parent_is_gone_the_plane_is_unbound_and_nobody_has_departed(ro
 
 def test_a_root_is_bound_when_it_says_something() -> None:
     cell = node()
-    assert not cell.plane.is_bound
+    before = cell.plane.is_bound
     commands = cell.publish(props_topic("server"), "round", b"x", AT)
     [changed] = [command for command in commands if isinstance(command, FactsChanged)]
     assert [(fact.origin, fact.token, fact.body) for fact in changed.facts] == [("server", cell.fence, b"x")]
-    assert cell.plane.is_bound
+    assert (before, cell.plane.is_bound) == (False, True)
     assert cell.requester.open == 0, "it has asked itself, and answered"
 
 
