@@ -274,3 +274,27 @@ def test_unbound__apart__and_all_is_told_to_the_next_parent(state: str) -> None:
     told = facts_of(publisher.bound("server", 7, AT + 1000))
     assert [(key, body) for key, _, _, body in told][-1] == ("a", b"last")
     assert len(told) == len(publisher.own())
+
+
+@pytest.mark.parametrize("telling", [True, False])
+def test_another_root_is_told_all_there_is(telling: bool) -> None:
+    publisher = live()
+    say(publisher, "a", b"1")
+    answer(publisher)
+    say(publisher, "b", b"2")
+    answer(publisher)
+    if not telling:
+        assert facts_of(publisher.root_is_new(AT)) == [("a", 1, 0, b"1"), ("b", 2, 0, b"2")]
+        return
+    say(publisher, "a", None)
+    assert publisher.root_is_new(AT) == []
+    assert facts_of(answer(publisher)) == [("b", 2, 1, b"2")], "what is withdrawn the new root has never known"
+    assert answer(publisher) == []
+
+
+def test_another_root__apart__told_when_bound() -> None:
+    publisher = live()
+    say(publisher, "a", b"1")
+    publisher.unbound()
+    assert publisher.root_is_new(AT) == []
+    assert facts_of(publisher.bound("server", 7, AT)) == [("a", 1, 0, b"1")]

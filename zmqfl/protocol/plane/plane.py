@@ -184,7 +184,10 @@ class Plane:
     def machine_answered(self, machine: Any, tag: Any, target: str, outcome: Outcome, now: float) -> list[Command]:
         """A request of one of the machines of this plane has ended (see `has`)."""
         was_current = self.is_current
+        epoch, _ = self._position
         commands: list[Command] = machine.answered(tag, target, outcome, now)
+        if epoch not in (0, self._position[0]):
+            commands += self.publisher.root_is_new(now)
         if machine is self.subscriber and self._listen is not None and outcome.code is CellReturnCode.OK:
             commands.append(self._listen)
             self._listen = None

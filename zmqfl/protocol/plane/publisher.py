@@ -9,6 +9,7 @@
     telling   answered otherwise                   waiting   the cell hears of what the root refuses for good
     asking    answered                             idle      "differs": everything is to be told again
     waiting   a pause is over                      idle
+    any       another root is heard of             the same  all there is is to be told
     any       unbound                              apart
 
 The root takes a publish twice without harm (see `register`), so nothing here must be at most once. It may be a new
@@ -102,6 +103,12 @@ class Publisher:
         self.state = PublisherState.APART
         self._due = None
         return [Unask(self)]
+
+    def root_is_new(self, now: float) -> list[Command]:
+        """The root has restarted, though the link of this cell has not: it knows nothing of what was told before."""
+        self._untold = dict.fromkeys(self._facts)
+        self._is_refused = False
+        return self._tell(now)
 
     def own(self) -> list[Fact]:
         """What this cell says now."""
@@ -220,6 +227,7 @@ class Publisher:
         for place, number in told.items():
             if self._facts.get(place) == (number, None):
                 del self._facts[place]
+                self._untold.pop(place, None)
                 self._sent.discard(place)
 
     def _pause(self, now: float) -> list[Command]:
