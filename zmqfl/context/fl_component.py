@@ -18,7 +18,8 @@ from typing import Any, Self
 
 from zmqfl.context.event_type import LOG_EVENTS, EventType
 from zmqfl.context.fl_context import FLContext
-from zmqfl.context.keys import FLContextKey, ReservedKey
+from zmqfl.context.keys import EventScope, FLContextKey, ReservedKey
+from zmqfl.context.shareable import Shareable
 from zmqfl.errors import ArgumentError
 
 EventHandler = Callable[..., object]
@@ -87,6 +88,31 @@ class FLComponent:
             self.logger.error("event %s was not fired: the context has no engine", event_type)
         else:
             engine.fire_event(event_type, fl_ctx)
+
+    def fire_fed_event(
+        self, event_type: str, event_data: Shareable, fl_ctx: FLContext, targets: Iterable[str] | None = None
+    ) -> None:
+        """Have the components of this process hear an event, and then those of other sites.
+
+        From a server it goes to `targets`, names of clients (None: all of them), from a client to the server. Its data
+        is `FLContextKey.EVENT_DATA`, its scope `EventScope.FEDERATION`. Raises `ArgumentError` (a TypeError).
+        """
+        _checked_event(event_type)
+        if not isinstance(event_data, Shareable):
+            raise ArgumentError(f"event_data must be a Shareable, not {type(event_data).__name__}")
+        if not isinstance(fl_ctx, FLContext):
+            raise ArgumentError(f"fl_ctx must be an FLContext, not {type(fl_ctx).__name__}")
+        names = None if targets is None else list(targets)
+        if isinstance(targets, str) or not all(isinstance(name, str) for name in names or ()):
+            raise ArgumentError(f"targets must be a list of names of clients, not {targets!r}")
+        fl_ctx.put(FLContextKey.EVENT_SCOPE, EventScope.FEDERATION, private=True, sticky=False)
+        fl_ctx.put(FLContextKey.EVENT_DATA, event_data, private=True, sticky=False)
+        try:
+            self.fire_event(event_type, fl_ctx)
+        finally:
+            fl_ctx.put(FLContextKey.EVENT_SCOPE, EventScope.LOCAL, private=True, sticky=False)
+        if (send := getattr(fl_ctx.get_engine(), "send_fed_event", None)) is not None:
+            send(event_type, event_data, names)
 
     def system_panic(self, reason: str, fl_ctx: FLContext) -> None:
         """End the whole run."""

@@ -49,6 +49,8 @@ class FLContextKey:
     IS_CLIENT_TASK_RESEND = "__is_client_task_resend__"
     IS_LEAF = "__is_leaf__"
     JOB_META = "__job_meta__"
+    NOT_READY_TO_END_RUN = "__not_ready_to_end_run__"
+    """A handler of CHECK_END_RUN_READINESS sets it to True, private and non-sticky, when it needs more time."""
     PEER_CONTEXT = ReservedKey.PEER_CTX
     PEER_FQCN = "__peer_fqcn__"
     """Name of the cell that a message came from, as the network proved it; what a peer says of itself is only said."""
