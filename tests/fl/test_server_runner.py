@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.fl.runs import Flow, Run, Trace
+from tests.fl.runs import Flow, Run
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.shareable import Shareable
 from zmqfl.context.signal import Signal
@@ -32,16 +32,3 @@ def test_one_task_for_two_clients(run_of: MakeRun) -> None:
     assert run.wait_all() == {"server": 0, "site-1": 0, "site-2": 0}
     assert results == {"site-1": 7, "site-2": 7}
     assert tasks[0].completion_status == TaskCompletionStatus.OK
-
-
-def test_trace(run_of: MakeRun) -> None:
-    run = run_of(1)
-    server, client = Trace(), Trace()
-
-    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
-        controller.broadcast_and_wait(Task("echo", Shareable()), fl_ctx)
-
-    run.serve(flow, {"trace": server})
-    run.client("site-1", components={"trace": client})
-    run.wait_all()
-    print(server.log, client.log)
