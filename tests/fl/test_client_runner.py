@@ -170,7 +170,11 @@ def test_ctx_C12_the_peer_context_on_both_sides(run_of: MakeRun, tmp_path: Path)
         fl_ctx.set_prop(AppConstants.CURRENT_ROUND, 4, private=False)
         fl_ctx.set_prop(AppConstants.NUM_STEPS_CURRENT_ROUND, 9, private=False)
         fl_ctx.sync_sticky()
-        options = {"before_task_sent_cb": before_sent, "result_received_cb": received, "task_done_cb": done}
+        options: dict[str, Any] = {
+            "before_task_sent_cb": before_sent,
+            "result_received_cb": received,
+            "task_done_cb": done,
+        }
         controller.broadcast_and_wait(Task("echo", Shareable(), **options), fl_ctx)
 
     def work(name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:

@@ -74,14 +74,14 @@ class Controller(FLComponent, ABC):
 
         It has ended when all have answered, or `min_responses` (0: all) and as many seconds have passed.
         """
-        names = self._targets(targets, fl_ctx)
+        names = self._targets(task, targets, fl_ctx)
         _check_whole(min_responses, "min_responses")
         _check_whole(wait_time_after_min_received, "wait_time_after_min_received")
         if names is not None and min_responses > len(names):
             raise ArgumentError(f"min_responses is {min_responses}, and there are {len(names)} targets")
         if task.timeout and task.timeout < wait_time_after_min_received:
             raise ArgumentError("wait_time_after_min_received must not be longer than the time-out of the task")
-        self._schedule(task, names, fl_ctx, lambda _: Broadcast(names, min_responses, wait_time_after_min_received))
+        self._of_run().schedule(task, names, lambda _: Broadcast(names, min_responses, wait_time_after_min_received))
 
     def broadcast_and_wait(
         self,
@@ -98,8 +98,8 @@ class Controller(FLComponent, ABC):
 
     def broadcast_forever(self, task: Task, fl_ctx: FLContext, targets: Targets = None) -> None:
         """Give targets a task whenever they ask and there is no other for them, until it is cancelled."""
-        names = self._targets(targets, fl_ctx)
-        self._schedule(task, names, fl_ctx, lambda _: BroadcastForever(names))
+        names = self._targets(task, targets, fl_ctx)
+        self._of_run().schedule(task, names, lambda _: BroadcastForever(names))
 
     # -- one task for one --------------------------------------------------------------------------------------------
 
@@ -115,12 +115,12 @@ class Controller(FLComponent, ABC):
 
         `task_assignment_timeout`: seconds after which the next of them may take it, too; 0: only the first ever.
         """
-        names = self._targets(targets, fl_ctx)
+        names = self._targets(task, targets, fl_ctx)
         order = _checked_order(send_order)
         _check_assignment(task_assignment_timeout, task)
         if names == []:
             raise ArgumentError("targets is empty; name a client")
-        self._schedule(task, names, fl_ctx, lambda now: Send(names, order, task_assignment_timeout, now))
+        self._of_run().schedule(task, names, lambda now: Send(names, order, task_assignment_timeout, now))
 
     def send_and_wait(
         self,
@@ -153,14 +153,14 @@ class Controller(FLComponent, ABC):
         one behind may take it, too; `task_result_timeout`: seconds after which it goes on without a result; 0: none.
         `dynamic_targets`: clients that come later become the last targets.
         """
-        names = self._targets(targets, fl_ctx, repeats=True)
+        names = self._targets(task, targets, fl_ctx, repeats=True)
         order = _checked_order(send_order)
         _check_assignment(task_assignment_timeout, task)
         _check_whole(task_result_timeout, "task_result_timeout")
         if not names:
             raise ArgumentError("a relay needs targets; name at least one client")
         times = task_assignment_timeout, task_result_timeout
-        self._schedule(task, names, fl_ctx, lambda now: Relay(names, order, *times, dynamic_targets, now))
+        self._of_run().schedule(task, names, lambda now: Relay(names, order, *times, dynamic_targets, now))
 
     def relay_and_wait(
         self,
@@ -217,13 +217,12 @@ class Controller(FLComponent, ABC):
             raise UsageError(f"controller {self.name} is in no run; schedule tasks from `start_controller` on")
         return self._communicator
 
-    def _schedule(self, task: Task, names: list[str] | None, fl_ctx: FLContext, plan: Any) -> None:
+    def _targets(self, task: object, targets: Targets, fl_ctx: object, repeats: bool = False) -> list[str] | None:
+        """Names of clients; None: anyone."""
+        if not isinstance(task, Task):
+            raise ArgumentError(f"task must be a Task, not {type(task).__name__}")
         if not isinstance(fl_ctx, FLContext):
             raise ArgumentError(f"fl_ctx must be an FLContext, not {type(fl_ctx).__name__}")
-        self._of_run().schedule(_checked_task(task), names, plan)
-
-    def _targets(self, targets: Targets, fl_ctx: FLContext, repeats: bool = False) -> list[str] | None:
-        """Names of clients; None: anyone."""
         if targets is None:
             return [client.name for client in fl_ctx.get_engine().get_clients()]
         if targets == ANYONE:
@@ -240,12 +239,6 @@ def _listed(targets: object) -> list[Any]:
     if not isinstance(targets, Iterable):
         raise ArgumentError(f"targets must be names or Clients, not {type(targets).__name__}")
     return list(targets)
-
-
-def _checked_task(task: object) -> Task:
-    if not isinstance(task, Task):
-        raise ArgumentError(f"task must be a Task, not {type(task).__name__}")
-    return task
 
 
 def _checked_order(order: object) -> SendOrder:

@@ -5,8 +5,9 @@
     the server   the clients that it names, or all of them
 
 Each is acknowledged before the next is sent, so they arrive in the order in which they were fired; one that a site does
-not take within `timeout` is logged and lost for that site. The run does not end while one is on its way or waits for
-its handlers. Source: reference "flare" 6.6; there a quiet time of two seconds is waited for.
+not take within `timeout`, or that comes before the site has begun, is logged and lost for that site. The run does not
+end while one is on its way or waits for its handlers. Source: reference "flare" 6.6; there a quiet time of two seconds
+is waited for.
 """
 
 from __future__ import annotations
