@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, NoReturn, Protocol
 
 from zmqfl.cell.workers import Workers, blocked
@@ -152,10 +152,14 @@ class Communicator:
         It is a copy: of the dicts and lists, and of the arrays where filters may change them.
         """
         task = client_task.task
-        with self._held(task):
+        # Without these callbacks one that sleeps over another's result keeps nobody from being given the task.
+        if task.completion_status is not None:
+            raise TaskFailed(f"task {task.name} has ended: {task.completion_status}")
+        is_alone = task.before_task_sent_cb is None and task.after_task_sent_cb is None
+        with nullcontext() if is_alone else self._held(task):
             self._call(task, "before_task_sent_cb", task.before_task_sent_cb, client_task=client_task, fl_ctx=fl_ctx)
             try:
-                data = Shareable(copy.deepcopy(dict(task.data)) if is_filtered else _copy(dict(task.data)))
+                data = Shareable(copy.deepcopy(_copy(task.data)) if is_filtered else _copy(task.data))
             except Exception as error:  # noqa: BLE001  what the user put there cannot be copied
                 self._fail(task, error)
             self._call(task, "after_task_sent_cb", task.after_task_sent_cb, client_task=client_task, fl_ctx=fl_ctx)
@@ -320,7 +324,10 @@ def _locked(task: Task) -> Iterator[None]:
 
 
 def _copy(value: Any) -> Any:
-    """New dicts and lists with the same leaves: arrays are shared."""
-    if type(value) is dict:
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if type(value) is list else value
+    """New dicts and lists with the same leaves: arrays are shared.
+
+    Each is copied before it is gone through: a callback may be changing it.
+    """
+    if type(value) in (dict, Shareable):
+        return {key: _copy(item) for key, item in dict(value).items()}
+    return [_copy(item) for item in list(value)] if type(value) is list else value

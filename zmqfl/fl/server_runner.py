@@ -39,6 +39,7 @@ log = logging.getLogger("zmqfl.fl")
 
 OK: Final = 0
 FAILED: Final = 1
+STOPPED: Final = "the server was stopped"
 
 
 class ServerRunner:
@@ -105,7 +106,7 @@ class ServerRunner:
                 self._workflow = number
                 self._run_workflow(id, controller)
         except KeyboardInterrupt:
-            self.abort("the server was stopped")
+            self.abort(STOPPED)
         self._finish()
         return FAILED if self.is_aborted else OK
 
@@ -142,6 +143,8 @@ class ServerRunner:
                 fl_ctx.sync_sticky()
                 self.engine.fire_event(EventType.START_WORKFLOW, fl_ctx)
                 self._control(controller)
+            except KeyboardInterrupt:  # before the workflow ends, for it has not come to its end
+                self.abort(STOPPED)
             except Exception as error:
                 log.exception("workflow %s failed", id)
                 self.engine.panic(f"workflow {id} failed: {type(error).__name__}: {error}", fl_ctx)

@@ -1,0 +1,192 @@
+"""What the server answers, while others sleep; results that say that the job cannot work; secure tasks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.fl.runs import JOB, Flow, Run, Trace, Work, echo
+from tests.system.federation import LONG
+from zmqfl.context.event_type import EventType as E
+from zmqfl.context.fl_context import FLContext
+from zmqfl.context.return_code import ReturnCode
+from zmqfl.context.shareable import ReservedHeaderKey, Shareable
+from zmqfl.context.signal import Signal
+from zmqfl.errors import CellReturnCode
+from zmqfl.fl.run_messages import CHANNEL, CHECK, GET, SUBMIT, packed
+from zmqfl.fl.task import ClientTask, Task, TaskCompletionStatus
+
+MakeRun = Callable[..., Run]
+S = TaskCompletionStatus
+
+
+def test_an_executor_that_sleeps_delays_no_other_site(run_of: MakeRun) -> None:
+    run = run_of(2)
+    wake = threading.Event()
+    results: list[str] = []
+
+    def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
+        results.append(client_task.client.name)
+        if len(results) == 5:
+            wake.set()
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        slow = Task("slow", Shareable(), result_received_cb=received)
+        controller.broadcast(slow, fl_ctx, ["site-1"])
+        for _ in range(5):
+            controller.broadcast_and_wait(Task("quick", Shareable(), result_received_cb=received), fl_ctx, ["site-2"])
+        controller._of_run().wait(slow, abort_signal)
+
+    def work(name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        if name == "slow":
+            assert wake.wait(LONG), "the other site was kept waiting"
+        return Shareable()
+
+    run.serve(flow)
+    run.all_clients(work)
+    assert set(run.wait_all().values()) == {0}
+    assert results == ["site-2"] * 5 + ["site-1"]
+
+
+@pytest.mark.parametrize("place", ["before_task_sent_cb", "after_task_sent_cb", "result_received_cb", "task_done_cb"])
+def test_a_callback_that_sleeps_delays_no_other_task(run_of: MakeRun, place: str) -> None:
+    run = run_of(2)
+    wake = threading.Event()
+
+    def sleep(**arguments: Any) -> None:
+        assert wake.wait(LONG), "other tasks were kept waiting"
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        options: dict[str, Any] = {place: sleep}
+        slow = Task("t", Shareable(), **options)
+        controller.broadcast(slow, fl_ctx, ["site-1"])
+        for _ in range(5):
+            controller.broadcast_and_wait(Task("t", Shareable()), fl_ctx, ["site-2"])
+        timed = Task("t", Shareable(), timeout=1)
+        controller.broadcast_and_wait(timed, fl_ctx, ["nobody"])
+        assert timed.completion_status == S.TIMEOUT
+        wake.set()
+        controller._of_run().wait(slow, abort_signal)
+
+    run.serve(flow)
+    run.all_clients()
+    assert set(run.wait_all().values()) == {0}
+
+
+def test_a_callback_that_sleeps_does_not_keep_other_sites_at_their_results(run_of: MakeRun) -> None:
+    run = run_of(2)
+    wake, sent = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
+        order.append(client_task.client.name)
+        if len(order) == 1:
+            assert wake.wait(LONG)
+
+    def after_sent(event: str, fl_ctx: FLContext) -> None:
+        if event == E.AFTER_SEND_TASK_RESULT:
+            gone.append(fl_ctx.get_identity_name())
+            if len(gone) == 2:
+                sent.set()
+
+    gone: list[str] = []
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        task = Task("t", Shareable(), result_received_cb=received)
+        controller.broadcast(task, fl_ctx, min_responses=2)
+        assert sent.wait(LONG), "both have given their results while a callback slept"
+        assert len(order) == 1
+        wake.set()
+        controller._of_run().wait(task, abort_signal)
+
+    run.serve(flow)
+    for name in run.names:
+        run.client(name, echo, {"trace": Trace(seen=after_sent)})
+    assert set(run.wait_all().values()) == {0}
+    assert sorted(order) == run.names
+
+
+@pytest.mark.parametrize("code", [ReturnCode.RUN_MISMATCH, ReturnCode.TASK_UNKNOWN, ReturnCode.UNSAFE_JOB])
+def test_results_that_abort_the_job(run_of: MakeRun, code: ReturnCode) -> None:
+    run = run_of(1)
+    tasks: list[Task] = []
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        tasks.append(Task("train", Shareable()))
+        controller.broadcast_and_wait(tasks[0], fl_ctx)
+
+    def work(name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        reply = Shareable()
+        reply.set_return_code(code)
+        return reply
+
+    run.serve(flow)
+    if code == ReturnCode.TASK_UNKNOWN:
+        run.client("site-1", [(["test"], Work(work))])
+    else:
+        run.client("site-1", work)
+    assert run.wait_all() == {"server": 1, "site-1": 1}
+    assert tasks[0].completion_status == S.ABORTED
+    assert f"site-1 cannot do task train: {code}" in repr(run.server)
+
+
+def test_data_that_cannot_travel_ends_the_task(run_of: MakeRun) -> None:
+    run = run_of(1)
+    tasks: list[Task] = []
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        tasks.append(Task("t", Shareable({"lock": threading.Lock()})))
+        controller.broadcast_and_wait(tasks[0], fl_ctx)
+        controller.broadcast_and_wait(Task("t", Shareable()), fl_ctx)
+
+    run.serve(flow)
+    run.client()
+    assert run.wait_all() == {"server": 0, "site-1": 0}
+    assert tasks[0].completion_status == S.ERROR
+    assert "lock" in str(tasks[0].exception)
+
+
+def test_a_secure_task_goes_to_secure_clients_only(run_of: MakeRun) -> None:
+    run = run_of(1)
+    tasks: list[Task] = []
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        tasks.append(Task("t", Shareable(), secure=True))
+        controller.broadcast_and_wait(tasks[0], fl_ctx)
+
+    run.serve(flow)
+    run.client()
+    assert run.wait_all() == {"server": 0, "site-1": 0}
+    assert tasks[0].completion_status == S.ERROR
+    assert "does not ask by secure messages" in str(tasks[0].exception)
+
+
+def test_messages_of_nobody_and_of_other_jobs(run_of: MakeRun) -> None:
+    run = run_of(1)
+    asked: list[Any] = []
+    over = threading.Event()
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        assert over.wait(LONG)
+
+    run.serve(flow)
+    stranger = run.federation.start("stranger", run.hub, None)
+    site = run.federation.start("site-1", run.hub, None)
+    for topic in GET, CHECK, SUBMIT:
+        asked.append(stranger.request("server", CHANNEL, topic, packed(Shareable()), LONG).reply().return_code)
+        asked.append(site.request("server", CHANNEL, topic, "nonsense", LONG).reply().return_code)
+    assert asked == [CellReturnCode.AUTHENTICATION_ERROR, CellReturnCode.INVALID_REQUEST] * 3
+    result = Shareable()
+    result.set_header(ReservedHeaderKey.TASK_ID, "1")
+    other = packed(result, {"__run_num__": "job-2", "__identity_name__": "site-1"})
+    reply = site.request("server", CHANNEL, SUBMIT, other, LONG).result()
+    assert reply.payload[0]["__headers__"]["__rc__"] == ReturnCode.RUN_MISMATCH
+    mine = packed(result, {"__run_num__": JOB, "__identity_name__": "site-1"})
+    reply = site.request("server", CHANNEL, CHECK, mine, LONG).result()
+    assert reply.payload[0]["__headers__"]["__rc__"] == ReturnCode.TASK_UNKNOWN
+    over.set()
+    run.server.settings = run.settings
+    assert run.wait() == 0
