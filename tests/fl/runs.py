@@ -132,9 +132,9 @@ class Run:
         for name in names or self.names:
             self.client(name, work)
 
-    def wait(self, name: str = "server") -> Any:
+    def wait(self, name: str = "server", seconds: float = LONG) -> Any:
         """The status of a runner, when it has ended."""
-        self.threads[name].join(LONG)
+        self.threads[name].join(seconds)
         assert not self.threads[name].is_alive(), f"{name} hangs"
         return self.status[name]
 
