@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from tests.fl.runs import JOB, Flow, Run, Trace
+from tests.system.federation import LONG
+from zmqfl.context.event_type import EventType as E
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.shareable import Shareable
 from zmqfl.context.signal import Signal
@@ -101,6 +104,37 @@ def test_a_server_goes_on_after_the_last_round(run_of: MakeRun, tmp_path: Path) 
     found = RunSnapshot.read(Path(workspace.get_run_dir(JOB), FILE))
     assert found is not None
     assert found.completed
+
+
+def test_clients_go_on_with_a_server_that_starts_again(run_of: MakeRun, tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path), "server")
+    rounds: list[Any] = []
+    events: list[str] = []
+    began, back = threading.Event(), threading.Event()
+    run = run_of(2)
+
+    def work(name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        if shareable["x"] == 2 and not back.is_set():
+            began.set()
+            assert back.wait(LONG)
+        return Shareable(shareable)
+
+    run.serve({"count": Counting(5, -1, rounds)}, workspace=workspace)
+    run.client("site-1", work, {"trace": Trace(events)})
+    run.client("site-2", work)
+    assert began.wait(LONG)
+    url = run.hub.url
+    run.hub.close(drain=0)
+    run.server.abort("crashed")
+    assert run.wait() == 1
+    run.hub = run.federation.start("server", listen=url)
+    second = Counting(5, -1, rounds)
+    run.serve({"count": second}, workspace=workspace)
+    back.set()
+    assert run.wait_all() == {"server": 0, "site-1": 0, "site-2": 0}
+    assert sorted(rounds) == sorted([0, 1, 2, 3, 4] * 2)
+    assert (second.done, second.sum) == (5, 20)
+    assert (events.count(E.START_RUN), events.count(E.END_RUN)) == (1, 1)
 
 
 def test_a_snapshot_of_an_ended_run_is_not_taken_up(run_of: MakeRun, tmp_path: Path) -> None:

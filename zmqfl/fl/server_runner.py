@@ -166,7 +166,7 @@ class ServerRunner:
         self.engine.fire_event(EventType.END_WORKFLOW, fl_ctx)
         if not self.is_aborted:
             self._workflow += 1
-            self._persist(fl_ctx, False)
+        self._persist(fl_ctx, False)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -180,8 +180,7 @@ class ServerRunner:
         self.service.tell_end()
         self.service.wait_left(patience)
         with self.engine.new_context() as fl_ctx:
-            if not self.is_aborted:
-                self._persist(fl_ctx, True)
+            self._persist(fl_ctx, True)
             wait_ready(self.engine, self.fed_events, fl_ctx, patience)
             self.engine.fire_event(EventType.END_RUN, fl_ctx)
         self.service.presence.close()
@@ -192,7 +191,7 @@ class ServerRunner:
     # -- snapshots ---------------------------------------------------------------------------------------------------
 
     def _persist(self, fl_ctx: FLContext, completed: bool) -> None:
-        if self._file is None:
+        if self._file is None or self.is_aborted:  # rounds that were aborted count as done to a controller that goes on
             return
         states = {
             id: component.get_persist_state(fl_ctx)

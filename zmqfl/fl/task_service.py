@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from zmqfl.context.keys import FLContextKey, SpecialTaskName
 from zmqfl.context.peer_context import public_props_of
 from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable, make_reply
-from zmqfl.errors import AuthenticationError, EncodeError
+from zmqfl.errors import AuthenticationError, ClosedError, EncodeError
 from zmqfl.fl.communicator import Communicator, TaskFailed
 from zmqfl.fl.controller import Controller
 from zmqfl.fl.presence import Presence
@@ -113,7 +114,8 @@ class TaskService:
     def _tell_all(self, topic: str, what: Shareable) -> None:
         cells = [client.get_fqcn() for client in self._engine.get_clients()]
         if cells:
-            self._cell.fire(cells, CHANNEL, topic, packed(what)).result()
+            with suppress(ClosedError):  # then the network tells them
+                self._cell.fire(cells, CHANNEL, topic, packed(what)).result()
 
     # -- clients come and go -----------------------------------------------------------------------------------------
 
