@@ -18,6 +18,6 @@ class Executor(FLComponent, ABC):
         """Do a task, and return its result.
 
         `shareable`: the data of the task. `fl_ctx`: knows the peer, and the task's name and id. `abort_signal`: it is
-        triggered when nobody wants the result any more; return soon then. What is raised here becomes the return code
+        triggered when the run ends or is aborted; return soon then. What is raised here becomes the return code
         EXECUTION_EXCEPTION, a RuntimeError and a result that is no Shareable EXECUTION_RESULT_ERROR.
         """
