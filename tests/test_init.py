@@ -65,5 +65,5 @@ def test_a_name_imports_its_own_floor_only() -> None:
 
 
 def test_a_cell_does_not_import_the_floors_above_it() -> None:
-    above = ("zmqfl.context", "zmqfl.streaming", "zmqfl.launch", "zmqfl.cli", "zmqfl.topology")
+    above = ("zmqfl.context", "zmqfl.streaming", "zmqfl.fl", "zmqfl.launch", "zmqfl.cli", "zmqfl.topology")
     assert not [name for name in modules_after("from zmqfl import Cell") if name.startswith(above)]

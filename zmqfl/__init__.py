@@ -3,6 +3,7 @@
 The floors, each importing only from those below:
 
     cli         `zmqfl ...`, thin
+    fl          runs: tasks, controllers, executors, filters, runners
     launch      Plan -> processes
     streaming   FLARE's streaming: FileStreamer, FileDownloader, ObjectStreamer, CellEngine
     context     FLARE's context: FLContext, Signal, Shareable, components and events
@@ -61,6 +62,16 @@ if TYPE_CHECKING:
         UserError,
         ZmqflError,
     )
+    from zmqfl.fl.client import Client
+    from zmqfl.fl.client_runner import ClientRunner
+    from zmqfl.fl.controller import Controller
+    from zmqfl.fl.dxo import DXO, DataKind, MetaKey
+    from zmqfl.fl.executor import Executor
+    from zmqfl.fl.filter import Filter
+    from zmqfl.fl.run_settings import RunSettings
+    from zmqfl.fl.server_runner import ServerRunner
+    from zmqfl.fl.task import ClientTask, SendOrder, Task, TaskCompletionStatus
+    from zmqfl.fl.task_filters import TaskFilters
     from zmqfl.fqcn import FQCN, FqcnInfo
     from zmqfl.streaming.array_downloader import add_arrays, download_arrays
     from zmqfl.streaming.cacheable import CacheableObject, ItemConsumer
@@ -96,6 +107,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DXO",
     "FQCN",
     "Announcement",
     "Announcements",
@@ -110,12 +122,18 @@ __all__ = [
     "CellEngine",
     "CellReturnCode",
     "CellStatistics",
+    "Client",
+    "ClientRunner",
+    "ClientTask",
     "Consumer",
     "ConsumerFactory",
     "ContainerRetriever",
     "ContainerStreamer",
+    "Controller",
+    "DataKind",
     "DownloadStatus",
     "Downloadable",
+    "Executor",
     "FLComponent",
     "FLContext",
     "FLContextKey",
@@ -123,6 +141,7 @@ __all__ = [
     "FileDownloader",
     "FileRetriever",
     "FileStreamer",
+    "Filter",
     "FqcnInfo",
     "Handle",
     "ItemConsumer",
@@ -130,6 +149,7 @@ __all__ = [
     "LargeObjectRef",
     "Message",
     "MessageHeaderKey",
+    "MetaKey",
     "NetAgent",
     "ObjectConsumer",
     "ObjectDownloader",
@@ -149,6 +169,9 @@ __all__ = [
     "RequestFailed",
     "RequestHandle",
     "ReturnCode",
+    "RunSettings",
+    "SendOrder",
+    "ServerRunner",
     "Shareable",
     "Signal",
     "SinkError",
@@ -159,6 +182,9 @@ __all__ = [
     "StreamableEngine",
     "StreamerBase",
     "TargetMessage",
+    "Task",
+    "TaskCompletionStatus",
+    "TaskFilters",
     "TransactionDoneStatus",
     "TransferError",
     "TransferOutcome",
@@ -214,6 +240,16 @@ _HOMES: Final = {
     "context.workspace": "Workspace",
     "errors": "BlobError CellReturnCode RequestFailed SinkError SourceChangedError SourceError TransferError "
     "UserError ZmqflError",
+    "fl.client": "Client",
+    "fl.client_runner": "ClientRunner",
+    "fl.controller": "Controller",
+    "fl.dxo": "DXO DataKind MetaKey",
+    "fl.executor": "Executor",
+    "fl.filter": "Filter",
+    "fl.run_settings": "RunSettings",
+    "fl.server_runner": "ServerRunner",
+    "fl.task": "ClientTask SendOrder Task TaskCompletionStatus",
+    "fl.task_filters": "TaskFilters",
     "fqcn": "FQCN FqcnInfo",
     "streaming.array_downloader": "add_arrays download_arrays",
     "streaming.cacheable": "CacheableObject ItemConsumer",
