@@ -14,14 +14,23 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from zmqfl.errors import TopologyErrors
-from zmqfl.topology.checks import check
-from zmqfl.topology.explain import validate
-from zmqfl.topology.layers import read_layers
-from zmqfl.topology.schema import Topology
+
+if TYPE_CHECKING:
+    from zmqfl.topology.schema import Topology
 
 __all__ = ["Topology", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Topology` when it is asked for: whoever needs `source` alone does not pay for pydantic."""
+    if name == "Topology":
+        from zmqfl.topology.schema import Topology
+
+        return Topology
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Topology:
@@ -31,6 +40,10 @@ def load(path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, 
     `${NAME}` (default: those of this process). Paths in the file are relative to it; in the result they are absolute.
     Raises `TopologyErrors` with all problems of the first stage that has any: syntax, fields, references, tree, links.
     """
+    from zmqfl.topology.checks import check
+    from zmqfl.topology.explain import validate
+    from zmqfl.topology.layers import read_layers
+
     root = read_layers(Path(path), overrides, os.environ if environ is None else environ)
     topology = validate(root)
     if problems := check(topology):
