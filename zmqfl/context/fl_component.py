@@ -39,6 +39,8 @@ class FLComponent:
     _name: str
     logger: logging.Logger
     _event_handlers: dict[str, list[RegisteredHandler]]
+    made_with: tuple[tuple[Any, ...], dict[str, Any]]
+    """The arguments of its constructor, by which a job describes it to other processes."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Set up what the methods need: here and not in `__init__`, which subclasses forget to call."""
@@ -46,6 +48,7 @@ class FLComponent:
         component._name = cls.__name__
         component.logger = logging.getLogger(f"zmqfl.component.{cls.__name__}")
         component._event_handlers = {}
+        component.made_with = args, kwargs
         return component
 
     @property
