@@ -297,3 +297,20 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
     assert caught.value.line() == f"{missing}: cell 'server' needs this key; make it with `zmqfl keygen`"
     missing.touch()  # its secret stays where it was made: this machine does not start the site
     check_keys(plan)
+
+
+def test_a_site_that_takes_jobs_listens_for_their_processes(tmp_path: Path) -> None:
+    text = "defaults: {jobs: true}\nsites: {server: {}, site: {parent: server, count: 2}, bare: {parent: server, jobs: false}}"
+    plan = plan_of(tmp_path, text)
+    assert [(spec.fqcn, spec.jobs, [each.bind for each in spec.listen]) for spec in plan.sites] == [
+        ("server", True, ["ipc:///run/fl/server.sock"]),
+        ("site-1", True, ["ipc:///run/fl/site-1.sock"]),
+        ("site-2", True, ["ipc:///run/fl/site-2.sock"]),
+        ("bare", False, []),
+    ]
+
+
+def test_a_program_takes_no_jobs(tmp_path: Path) -> None:
+    with pytest.raises(TopologyError, match=r"sites\.server\.jobs: the program that `run` names would take over"):
+        plan_of(tmp_path, "sites: {server: {jobs: true, run: python x.py}}")
+    plan_of(tmp_path, "sites: {server: {jobs: true, run: 'module:function'}}")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from zmqfl.errors import KeyFileError, TopologyError, UsageError, UserError
+from zmqfl.launch.program import is_function
 from zmqfl.launch.spec import Listener, Resources, Restart, SiteSpec, socket_file
 from zmqfl.topology import Topology, tree
 from zmqfl.topology.checks import near
@@ -105,11 +106,15 @@ def check_keys(plan: Plan) -> None:
 
 
 def _with_door(specs: list[SiteSpec], run_dir: str) -> Iterator[SiteSpec]:
-    """The first site of this machine listens at a Unix socket, too: that is where the command line comes in."""
+    """The first site of this machine listens at a Unix socket, too: that is where the command line comes in.
+
+    So does each site that takes jobs, for their processes.
+    """
     first = next((spec.fqcn for spec in specs if spec.kind == "local"), "")
     for spec in specs:
-        if spec.fqcn == first and not any(each.bind.startswith("ipc:") for each in spec.listen):
-            door = Listener(f"ipc://{_fitting(socket_file(run_dir, first), spec.site)}")
+        needs_door = spec.fqcn == first or (spec.jobs and spec.kind == "local")
+        if needs_door and not any(each.bind.startswith("ipc:") for each in spec.listen):
+            door = Listener(f"ipc://{_fitting(socket_file(run_dir, spec.fqcn), spec.site)}")
             yield replace(spec, listen=(*spec.listen, door))
         else:
             yield spec
@@ -118,6 +123,12 @@ def _with_door(specs: list[SiteSpec], run_dir: str) -> Iterator[SiteSpec]:
 def _site(topology: Topology, name: str, run_dir: str) -> Iterator[SiteSpec]:
     """The processes of one site: they differ only in their names."""
     site = topology.sites[name]
+    if site.jobs and site.run and not is_function(site.run):
+        raise TopologyError(
+            "the program that `run` names would take over the process that starts jobs",
+            field=f"sites.{name}.jobs",
+            remedy="let `run` name module:function, or leave one of the two out",
+        )
     listen = tuple(_listener(entry, topology, name, run_dir) for entry in tree.listen(topology, name))
     parent_url, parent_listener = _dialled(topology, name, run_dir)
     has_tcp = any(url.startswith("tcp:") for url in [parent_url, *(listener.bind for listener in listen)])
@@ -150,6 +161,7 @@ def _site(topology: Topology, name: str, run_dir: str) -> Iterator[SiteSpec]:
         allow=site.allow,
         plane=None if site.plane == "links" else site.plane_port,
         hearers=dict(_hearers(topology, name)),
+        jobs=site.jobs,
     )
     for instance in tree.instances(topology, name):
         fqcn = tree.fqcn(topology, name, instance)

@@ -62,6 +62,8 @@ SPEC: Final = "ZMQFL_SITE_SPEC"
 SETTINGS: Final = "ZMQFL_SETTINGS"
 WORK: Final = "ZMQFL_WORK"
 LOG_LEVEL: Final = "ZMQFL_LOG_LEVEL"
+JOBS: Final = "zmqfl.fl.jobs.host:serve_jobs"
+"""What has a site take part in jobs: it is on a floor above, so a site that takes none does not import it."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -187,6 +189,7 @@ class Site:
         """From binding to BYE; returns the exit status. Raises `UserError`."""
         function = load_function(self.spec.run) if self.spec.run else None
         cell = open_cell(self.spec, self._must_exit)
+        jobs = load_function(JOBS)(cell, self.spec) if self.spec.jobs else None
         start_logging()
         signals = SignalPipe()
         with suppress(Stopped):  # it may come late, when nothing is to be stopped any more
@@ -203,6 +206,8 @@ class Site:
                 log.exception("the run failed")
                 self.status = 1
             self._stopping = True
+        if jobs is not None:
+            jobs.close()
         cell.close(0 if self.status == EXIT_REPLACED else None)
         signals.close()
         return self.status

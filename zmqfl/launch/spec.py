@@ -97,6 +97,8 @@ class SiteSpec:
     """Port where the broadcast plane is published beside the first tcp listener, 0 = any; None = the links tell it."""
     hearers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """FQCN of a child -> beginnings of the topics that it may hear of; one that is not named hears everything."""
+    jobs: bool = False
+    """Whether it takes part in jobs; their processes dial its Unix socket."""
 
     @property
     def is_late(self) -> bool:

@@ -185,6 +185,8 @@ class Site(Model):
     """What it and the cells below it may hear of the broadcast plane, by the beginnings of topics: props/ or
     props/FQCN/, rids/ or rids/GROUP/ (announcements), bound/ (what is announced to itself alone). Its parent sees to
     it."""
+    jobs: bool = False
+    """Whether it takes part in jobs (`zmqfl submit`): their code runs here, in a process of its own for each."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
