@@ -40,6 +40,13 @@ FILES = {
     "no-json.json": "nonsense",
     "settings.yaml": "heart: 3\n",
     "large.json": f'"{40_000 * "x"}"',
+    "jobs-program.yaml": GOOD.replace("{parent: server}", "{parent: server, jobs: true, run: python x.py}"),
+    "job/meta.json": '{"name": "j", "deploy_map": {"app": ["@ALL"]}}',
+    "job/app/config/config_fed_server.json": '{"format_version": 2, "workflows": [{"path": "a.B"}]}',
+    "job/app/config/config_fed_client.json": """{"format_version": 2,
+        "executors": [{"tasks": ["t"], "executor": {"path": "a.B"}}]}""",
+    "bad-job/meta.json": '{"name": "j", "deploy_map": {"app": ["@ALL"]}, "min_clients": 0}',
+    "bad-job/app/config/config_fed_server.json": "{}",
 }
 
 RID = f"R{0:032x}"
@@ -173,6 +180,15 @@ MISTAKES: list[tuple[str, str]] = [
     ("announcements models --pull good.yaml", "--pull good.yaml: is a file, not a folder; give a folder"),
     ("transfers a..b", "SITE: 'a..b' is not a cell name: empty part; use segments of letters"),
     ("join tcp://h.example:1 --name a --work w --export e", "without keys would be open to anybody who reaches it"),
+    # jobs
+    ("simulator", "Missing argument 'JOB'; see `zmqfl simulator --help`"),
+    ("simulator job -n 0", "Invalid value for '-n' / '--n-clients': Input should be greater than or equal to 1; see"),
+    ("submit", "Missing argument 'JOB'; see `zmqfl submit --help`"),
+    ("submit nowhere", "nowhere: no such folder; give the folder of a job, with a meta.json in it"),
+    ("submit bad-job", "bad-job/meta.json:1: min_clients: must be at least 1, not 0"),
+    ("jobs abort", "Missing argument 'ID'; see `zmqfl jobs abort --help`"),
+    ("jobs frob", "No such command 'frob'; see `zmqfl jobs --help`"),
+    ("up jobs-program.yaml", "sites.site-1.jobs: the program that `run` names would take over the process"),
     # asking
     ("logs --since yesterday -t fl", "--since: 'yesterday' is no time; write 30s, 10m, 2h or 2026-01-31T12:00:00"),
 ]  # fmt: skip
@@ -198,13 +214,32 @@ NOT_RUNNING: list[tuple[str, str]] = [
     ("props remove round", "no federation runs here; start one by `zmqfl up FILE`"),
     ("props watch", "no federation runs here; start one by `zmqfl up FILE`"),
     ("announcements -t good.yaml", "federation 'fl' does not run here; start it by `zmqfl up` with its file"),
+    ("submit job", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("jobs list", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("jobs abort x", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("jobs log x", "no federation runs here; start one by `zmqfl up FILE`"),
     ("logs -t other", "federation 'other' has never run here; start it by `zmqfl up FILE`"),
 ]
+
+
+NOT_BEGUN: list[tuple[str, str]] = [
+    ("simulator nowhere", "nowhere: no such folder; give the folder of a job, with a meta.json in it"),
+    ("simulator keys", "keys: has no meta.json; give the folder of a job; `meta.json` names its apps and sites"),
+    ("simulator bad-job", "bad-job/meta.json:1: min_clients: must be at least 1, not 0"),
+    ("simulator job -t 3", "-t: 3 cannot execute at once among 2; give 1 to that number"),
+    ("simulator job -n 3 -m 2", "-n: 3 clients are more than 2; raise the limit by -m"),
+    ("simulator job -c a,a", "-c: 'a' is taken; name each client once, and none server"),
+    ("simulator job -c a,,b", "-c: '' is no name of a client: empty; write a plain name"),
+    ("simulator job -w keys", "/keys holds files that no simulation has made; name a new folder, or an empty one"),
+    ("simulator job -w /proc/x", "-w: /proc/x cannot be the workspace: No such file or directory; name a folder"),
+]
+"""What a simulation cannot begin with: its exit status is 1, since 2 says that the run failed."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     np.savez(tmp_path / "plain.npz", x=np.arange(3))
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
@@ -238,6 +273,12 @@ def test_a_mistake_is_one_line(arguments: str, said: str) -> None:
 @pytest.mark.parametrize(("arguments", "said"), NOT_RUNNING, ids=[arguments for arguments, _ in NOT_RUNNING])
 def test_what_does_not_run(arguments: str, said: str) -> None:
     assert said in one_line(arguments, 3)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("arguments", "said"), NOT_BEGUN, ids=[arguments for arguments, _ in NOT_BEGUN])
+def test_run_F11_what_does_not_begin(arguments: str, said: str) -> None:
+    assert said in one_line(arguments, 1)
 
 
 def test_enough_mistakes_are_made() -> None:

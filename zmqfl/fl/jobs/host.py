@@ -1,0 +1,316 @@
+"""What has a site take part in jobs: it keeps their files, starts their processes, ends them and tells the server.
+
+    topic        payload                                          reply
+    job_deploy   {job_id, name, archive}                          {}, once the files of the site's app are in place
+    job_start    {job_id, clients: {name: FQCN of a site}}        {}, once the process runs
+    job_end      {job_id, patience: seconds}                      {}, at once: an end is told by `job_exited`
+
+Only the root of the federation may ask. A process is the cell SITE.JOB, a child of the site's own cell over its Unix
+socket. One that fails is started again, as often as `STARTS` says and after a pause, unless its job is to end: a site
+that was killed in a round takes its task up again. One that fails because of a mistake in the job is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from zmqfl.cell.cell import Cell
+from zmqfl.cell.message import Message
+from zmqfl.cell.net_agent import CHANNEL
+from zmqfl.context.workspace import Workspace
+from zmqfl.errors import AuthenticationError, InvalidRequest, ServiceUnavailable, TopologyErrors, UserError
+from zmqfl.fl.jobs.app_config import Role
+from zmqfl.fl.jobs.archive import unpack
+from zmqfl.fl.jobs.deploy import deploy
+from zmqfl.fl.jobs.job_folder import SERVER, read_job
+from zmqfl.fl.jobs.order import JobOrder
+from zmqfl.fqcn import FQCN
+from zmqfl.launch.ending import USER_MISTAKE
+from zmqfl.launch.launcher import Job as Process
+from zmqfl.launch.local import LocalLauncher
+from zmqfl.launch.log_stream import last_lines
+from zmqfl.launch.spec import Restart, SiteSpec
+from zmqfl.protocol.commands import EXIT_REPLACED
+
+log = logging.getLogger("zmqfl.jobs")
+
+DEPLOY, START, END, EXITED = "job_deploy", "job_start", "job_end", "job_exited"
+"""The topics; the last one goes to the root: {job_id, status, mistake, words}."""
+STARTS: Final = 4
+"""How often the process of a job is started at most."""
+PAUSE: Final = 1.0
+"""Seconds before a failed process is started again; twice as many each time."""
+STOPPING: Final = 8.0
+"""Seconds that a process may take to end once it was told to, before it is killed."""
+FOLDER: Final = "jobs"
+"""Folder of a site that holds the files of its jobs."""
+
+
+def serve_jobs(cell: Cell, spec: SiteSpec) -> JobHost:
+    """Have a site take part in jobs; at the root of the federation, also have it take them from its user."""
+    host = JobHost(cell, spec)
+    host.serve()
+    if not spec.parent:
+        from zmqfl.fl.jobs.job_service import JobService
+
+        JobService(cell, spec, host).serve()
+    return host
+
+
+@dataclass(slots=True)
+class HostedJob:
+    """A job at this site."""
+
+    id: str
+    name: str
+    process: Process | None = None
+    order: Path | None = None
+    starts: int = 0
+    is_ending: bool = False
+    timer: threading.Timer | None = None
+    """What is to be done next: kill it, or start it again."""
+
+    def forget_timer(self) -> None:
+        """Nothing is to be done next."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class JobHost:
+    """See the module."""
+
+    def __init__(self, cell: Cell, spec: SiteSpec) -> None:
+        self._cell = cell
+        self._spec = spec
+        self._name = FQCN.split(spec.fqcn)[-1]
+        self._root = Path(spec.folder, FOLDER)
+        self._jobs: dict[str, HostedJob] = {}
+        self._lock = threading.Lock()
+        self._launcher: LocalLauncher | None = None
+        self._closing = False
+        self._all_ended = threading.Condition(self._lock)
+
+    def serve(self) -> None:
+        """Answer from now on."""
+        for topic, answer in ((DEPLOY, self._deploy), (START, self._start), (END, self._end)):
+            self._cell.register_request_cb(CHANNEL, topic, answer)
+
+    def close(self) -> None:
+        """End all processes of jobs: told first, then killed."""
+        with self._lock:
+            self._closing = True
+            for job in self._jobs.values():
+                job.is_ending = True
+                job.forget_timer()
+                self._stop(job, force=False)
+            self._all_ended.wait_for(lambda: not self._running(), STOPPING)
+        if self._launcher is not None:
+            self._launcher.close()
+
+    def workspace(self, name: str) -> Workspace:
+        """Where this site keeps the files of jobs in which it is called so."""
+        return Workspace(str(self._root), name)
+
+    # -- what the root asks --------------------------------------------------------------------------------------------
+
+    def _deploy(self, message: Message) -> dict[str, Any]:
+        self._check_root(message)
+        match message.payload:
+            case {"job_id": str() as job_id, "name": str() as name, "clients": list() as clients, "archive": archive}:
+                pass
+            case _:
+                raise InvalidRequest("job_deploy takes {job_id, name, clients, archive}")
+        self.deploy(job_id, name, clients, archive)
+        return {}
+
+    def deploy(self, job_id: str, name: str, clients: list[str], archive: Any) -> None:
+        """Put the files of this site's app where its process looks for them. Raises `InvalidRequest`."""
+        if FQCN.validate(job_id) or "." in job_id or FQCN.validate(f"{self._spec.fqcn}.{job_id}"):
+            raise InvalidRequest(f"{job_id!r} is no id of a job")
+        if self._closing:
+            raise ServiceUnavailable(f"{self._spec.fqcn} is stopping")
+        with self._lock:
+            if job_id in self._jobs:
+                raise InvalidRequest(f"job {job_id!r} is here already")
+            self._jobs[job_id] = HostedJob(job_id, name)
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".incoming-", dir=self._root) as folder:
+                unpack(bytes(archive), Path(folder, "job"))
+                job = read_job(Path(folder, "job"))
+                app = job.app_of(SERVER if self._is_root else name)
+                if app is None:
+                    raise InvalidRequest(f"the job has no app for {name!r}")
+                deploy(job, app, self.workspace(name), job_id, clients)
+        except (TopologyErrors, InvalidRequest, OSError) as error:
+            with self._lock:
+                del self._jobs[job_id]
+            raise InvalidRequest(str(error)) from None
+
+    def _start(self, message: Message) -> dict[str, Any]:
+        self._check_root(message)
+        match message.payload:
+            case {"job_id": str() as job_id, "clients": dict() as clients}:
+                self.start(job_id, clients)
+                return {}
+        raise InvalidRequest("job_start takes {job_id, clients}")
+
+    def start(self, job_id: str, clients: dict[str, str]) -> None:
+        """Start the process of a job; `clients`: name -> FQCN of its site. Raises `InvalidRequest`."""
+        job = self._job(job_id)
+        role: Role = "server" if self._is_root else "client"
+        order = JobOrder(
+            job_id=job_id,
+            site=job.name,
+            role=role,
+            workspace=self.workspace(job.name).get_root_dir(),
+            server=f"{self._cell.root}.{job_id}",
+            clients={name: f"{site}.{job_id}" for name, site in clients.items()},
+            min_clients=len(clients),
+        )
+        job.order = Path(self._spec.run_dir, f"{self._spec.fqcn}.{job_id}.order.json")
+        order.write(job.order)
+        with self._lock:
+            self._spawn(job)
+
+    def _end(self, message: Message) -> dict[str, Any]:
+        self._check_root(message)
+        match message.payload:
+            case {"job_id": str() as job_id, "patience": int() | float() as patience}:
+                self.end(job_id, float(patience))
+                return {}
+        raise InvalidRequest("job_end takes {job_id, patience}")
+
+    def end(self, job_id: str, patience: float) -> None:
+        """End the process of a job, when it has not ended by itself within `patience` seconds."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None:
+                return
+            job.is_ending = True
+            job.forget_timer()
+            if job.process is None:
+                self._forget(job)
+            elif patience:
+                self._later(job, patience, lambda: self._stop(job, force=False))
+            else:
+                self._stop(job, force=False)
+
+    # -- processes; the lock is held -----------------------------------------------------------------------------------
+
+    def _spawn(self, job: HostedJob) -> None:
+        if self._closing or job.is_ending:
+            return
+        if self._launcher is None:
+            self._launcher = LocalLauncher(self._exited)
+        job.starts += 1
+        job.process = self._launcher.start(self._process_spec(job))
+        log.info("job %s: process %d", job.id, job.process.id)
+
+    def _process_spec(self, job: HostedJob) -> SiteSpec:
+        url = next((url for url in self._cell.urls if url.startswith("ipc:")), "")
+        if not url:
+            raise InvalidRequest(f"{self._spec.fqcn} has no Unix socket for jobs; add ipc:///PATH to its `listen`")
+        return replace(
+            self._spec,
+            fqcn=f"{self._spec.fqcn}.{job.id}",
+            parent=self._spec.fqcn,
+            parent_url=url,
+            parent_key="",
+            listen=(),
+            children=(),
+            keys="",
+            run="zmqfl.fl.jobs.job_process:run",
+            args=(str(job.order),),
+            restart=Restart(policy="never"),
+            work=str(self._root / job.id / "work"),
+            exports=(),
+            allow=(),
+            jobs=False,
+        )
+
+    def _stop(self, job: HostedJob, force: bool) -> None:
+        if job.process is not None and self._launcher is not None:
+            self._launcher.stop(job.process, force)
+            if not force and not self._closing:
+                self._later(job, STOPPING, lambda: self._stop(job, force=True))
+
+    def _later(self, job: HostedJob, seconds: float, action: Any) -> None:
+        """Do something to a job after a pause, unless something else is decided before."""
+
+        def act() -> None:
+            with self._lock:
+                if job.timer is timer and not self._closing:
+                    job.timer = None
+                    action()
+
+        timer = threading.Timer(seconds, act)
+        timer.daemon = True
+        job.timer = timer
+        timer.start()
+
+    def _running(self) -> list[HostedJob]:
+        return [job for job in self._jobs.values() if job.process is not None]
+
+    def _forget(self, job: HostedJob) -> None:
+        """It will not run here again: its files stay."""
+        self._jobs.pop(job.id, None)
+        if job.order is not None:
+            job.order.unlink(missing_ok=True)
+        for file in Path(self._spec.run_dir).glob(f"{self._spec.fqcn}.{job.id}.*.json"):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self._root / job.id / "work", ignore_errors=True)
+
+    # -- the ends of processes -----------------------------------------------------------------------------------------
+
+    def _exited(self, process: Process) -> None:
+        """On the launcher's thread."""
+        assert self._launcher is not None  # it has started this
+        status = self._launcher.poll(process) or 0
+        with self._lock:
+            job = next((job for job in self._jobs.values() if job.process == process), None)
+            if job is None:
+                return
+            job.process = None
+            job.forget_timer()
+            is_final = job.is_ending or status in (0, USER_MISTAKE, EXIT_REPLACED) or job.starts >= STARTS
+            if not is_final and not self._is_root:
+                pause = PAUSE * 2 ** (job.starts - 1)
+                log.warning("job %s: ended with status %d; starts again in %g s", job.id, status, pause)
+                self._later(job, pause, lambda: self._spawn(job))
+                return
+            self._forget(job)
+            self._all_ended.notify_all()
+        log.info("job %s: ended with status %d", job.id, status)
+        if not self._closing:
+            self._tell(job, process, status)
+
+    def _tell(self, job: HostedJob, process: Process, status: int) -> None:
+        lines = last_lines(Path(self._spec.run_dir, f"{process.fqcn}.log"), 1) if status else []
+        words = lines[0].removeprefix("zmqfl: ") if lines else ""
+        told = {"job_id": job.id, "status": status, "mistake": status == USER_MISTAKE, "words": words}
+        with contextlib.suppress(UserError):
+            self._cell.request(self._cell.root, CHANNEL, EXITED, told)
+
+    # -- within ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_root(self) -> bool:
+        return not self._spec.parent
+
+    def _job(self, job_id: str) -> HostedJob:
+        if (job := self._jobs.get(job_id)) is None:
+            raise InvalidRequest(f"job {job_id!r} was not deployed here")
+        return job
+
+    def _check_root(self, message: Message) -> None:
+        if message.origin != self._cell.root:
+            raise AuthenticationError(f"only the root of the federation may start jobs at {self._spec.fqcn}")
