@@ -20,6 +20,7 @@ VERBS: Final = {
     "push": "push", "pull": "pull", "retrieve": "retrieve", "share": "share", "unshare": "share",
     "transfers": "transfers", "props": "props", "announcements": "announcements",
     "keygen": "keys", "provision": "provision", "topology": "topology",
+    "simulator": "simulator", "submit": "submit", "jobs": "jobs",
 }  # fmt: skip
 """Verb -> the module of `zmqfl.cli` with the function of that name, or with `app`, verbs of its own."""
 
