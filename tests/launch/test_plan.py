@@ -300,8 +300,8 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
 
 
 def test_a_site_that_takes_jobs_listens_for_their_processes(tmp_path: Path) -> None:
-    text = "defaults: {jobs: true}\nsites: {server: {}, site: {parent: server, count: 2}, bare: {parent: server, jobs: false}}"
-    plan = plan_of(tmp_path, text)
+    sites = "sites: {server: {}, site: {parent: server, count: 2}, bare: {parent: server, jobs: false}}"
+    plan = plan_of(tmp_path, f"defaults: {{jobs: true}}\n{sites}")
     assert [(spec.fqcn, spec.jobs, [each.bind for each in spec.listen]) for spec in plan.sites] == [
         ("server", True, ["ipc:///run/fl/server.sock"]),
         ("site-1", True, ["ipc:///run/fl/site-1.sock"]),

@@ -136,8 +136,8 @@ class JobService:
     def _spread(self, job_id: str, job: JobFolder, data: bytes) -> None:
         """Have all sites of a job get its files; on a thread of its own."""
         try:
-            self._host.deploy(job_id, SERVER, [], data)
             deployed, refused = self._deploy_clients(job_id, job, data)
+            self._host.deploy(job_id, SERVER, list(deployed), data)
         except ZmqflError as error:
             deployed, refused = {}, {SERVER: str(error)}
         self._obey(lambda: self._desk.deployed(job_id, deployed, refused, time.time()))
