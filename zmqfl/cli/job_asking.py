@@ -17,8 +17,8 @@ from zmqfl.cli.network import UNREACHABLE
 from zmqfl.errors import CellReturnCode, ZmqflError
 from zmqfl.launch.run_state import RunState
 
-ASK: Final = 60.0
-"""Seconds for the server to take a job."""
+ASK: Final = 180.0
+"""Seconds for the server to spread a job over its sites."""
 OVER: Final = 7 * 86400.0
 """Seconds that a job may take while somebody waits for its end."""
 

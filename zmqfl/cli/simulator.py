@@ -26,7 +26,7 @@ def simulator(
     threads: Annotated[int, Option("-t", "--threads", help="Clients that execute at once.", min=1)] = 1,
     most: Annotated[int, Option("-m", "--max-clients", help="No more clients than these.", min=1)] = 100,
     end_run_for_all: Annotated[
-        bool, Option("--end-run-for-all", help="END_RUN is an event of every client, not only of the first.")
+        bool, Option("--end-run-for-all", help="END_RUN is an event of every client; it always is here, unlike FLARE.")
     ] = False,
     quiet: Annotated[bool, Option("-q", "--quiet", help="Do not show what the sites log.")] = False,
 ) -> None:
@@ -47,7 +47,6 @@ def simulator(
             names,
             threads,
             most_clients=most,
-            end_run_for_all=end_run_for_all,
             show=None if quiet else printer.print,
         )
     except UserError as error:

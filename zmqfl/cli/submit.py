@@ -13,6 +13,7 @@ from zmqfl.cli.exits import FAILED
 from zmqfl.cli.federation import attached, choose
 from zmqfl.cli.job_asking import ask_server, describe_end, with_proof
 from zmqfl.cli.options import AsJson, Federation
+from zmqfl.errors import ZmqflError
 
 
 def submit(
@@ -35,12 +36,13 @@ def submit(
     with attached(state) as cell:
         with with_proof(state) as proof:
             told = ask_server(cell, SUBMIT, {"archive": archive, "proof": proof})
-        job_id = told["job_id"]
+        if told["state"] == "failed":
+            raise ZmqflError(f"{told['id']}: {describe_end(told)}")
         if not as_json:
-            sys.stdout.write(f"{job_id}\n")
+            sys.stdout.write(f"{told['id']}\n")
             sys.stdout.flush()
         if wait:
-            told = ask_server(cell, WAIT, {"job_id": job_id}, until_over=True)
+            told = ask_server(cell, WAIT, {"job_id": told["id"]}, until_over=True)
     if as_json:
         terminal.print_json(told)
     elif wait:

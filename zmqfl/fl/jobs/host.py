@@ -17,6 +17,7 @@ import logging
 import shutil
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -95,6 +96,8 @@ class JobHost:
         self._jobs: dict[str, HostedJob] = {}
         self._lock = threading.Lock()
         self._launcher: LocalLauncher | None = None
+        self._ends = ThreadPoolExecutor(1, thread_name_prefix=f"zmqfl-jobs:{spec.fqcn}")
+        """Handles the ends of processes: the launcher's own thread must not wait for whoever waits for it."""
         self._closing = False
         self._all_ended = threading.Condition(self._lock)
 
@@ -114,6 +117,7 @@ class JobHost:
             self._all_ended.wait_for(lambda: not self._running(), STOPPING)
         if self._launcher is not None:
             self._launcher.close()
+        self._ends.shutdown()
 
     def workspace(self, name: str) -> Workspace:
         """Where this site keeps the files of jobs in which it is called so."""
@@ -210,7 +214,7 @@ class JobHost:
         if self._closing or job.is_ending:
             return
         if self._launcher is None:
-            self._launcher = LocalLauncher(self._exited)
+            self._launcher = LocalLauncher(lambda process: self._ends.submit(self._exited, process))
         job.starts += 1
         job.process = self._launcher.start(self._process_spec(job))
         log.info("job %s: process %d", job.id, job.process.id)
@@ -272,7 +276,6 @@ class JobHost:
     # -- the ends of processes -----------------------------------------------------------------------------------------
 
     def _exited(self, process: Process) -> None:
-        """On the launcher's thread."""
         assert self._launcher is not None  # it has started this
         status = self._launcher.poll(process) or 0
         with self._lock:

@@ -1,7 +1,7 @@
 """What the root of a federation does with jobs for its user: it takes them, spreads them, and tells how they are.
 
     topic        payload                      who may                     reply
-    job_submit   {archive, proof}             the user of the root        {job_id}, at once
+    job_submit   {archive, proof}             the user of the root        as job_list, once it runs or cannot
     job_list     -                            every admitted cell         [{id, name, state, ...}, ...], newest last
     job_wait     {job_id}                     every admitted cell         the same of one job, once it is over
     job_abort    {job_id, proof}              the user of the root        {}, once it is over
@@ -28,7 +28,7 @@ from zmqfl.cell.file_service import check_proof
 from zmqfl.cell.message import Message
 from zmqfl.cell.net_agent import CHANNEL
 from zmqfl.cell.workers import blocked
-from zmqfl.errors import InvalidRequest, RequestFailed, TopologyErrors, ZmqflError
+from zmqfl.errors import InvalidRequest, RequestFailed, TopologyErrors, ZmqflError, told
 from zmqfl.fl.jobs.archive import unpack
 from zmqfl.fl.jobs.desk import DeskCommand, End, JobDesk, JobRecord, Settle, Start, names_of
 from zmqfl.fl.jobs.host import DEPLOY, END, EXITED, START, JobHost
@@ -72,7 +72,7 @@ class JobService:
 
     # -- people --------------------------------------------------------------------------------------------------------
 
-    def _submit(self, message: Message) -> dict[str, Any]:
+    def _submit(self, message: Message) -> Future[dict[str, Any]]:
         match message.payload:
             case {"archive": bytes() | bytearray() | memoryview() as archive, "proof": proof}:
                 pass
@@ -85,8 +85,12 @@ class JobService:
         with self._lock:
             self._desk.submit(job_id, job.meta, time.time())
         log.info("job %s: submitted", job_id)
-        threading.Thread(target=self._spread, args=(job_id, job, data), name=f"zmqfl-job:{job_id}", daemon=True).start()
-        return {"job_id": job_id}
+        begun: Future[dict[str, Any]] = Future()
+        spreading = threading.Thread(
+            target=self._spread, args=(job_id, job, data, begun), name=f"zmqfl-job:{job_id}", daemon=True
+        )
+        spreading.start()
+        return begun
 
     def _list(self, message: Message) -> list[dict[str, Any]]:
         with self._lock:
@@ -133,14 +137,17 @@ class JobService:
                 return {}
         raise InvalidRequest("job_exited takes {job_id, status, mistake, words}")
 
-    def _spread(self, job_id: str, job: JobFolder, data: bytes) -> None:
-        """Have all sites of a job get its files; on a thread of its own."""
+    def _spread(self, job_id: str, job: JobFolder, data: bytes, begun: Future[dict[str, Any]]) -> None:
+        """Have all sites of a job get its files, and start it; on a thread of its own."""
         try:
             deployed, refused = self._deploy_clients(job_id, job, data)
             self._host.deploy(job_id, SERVER, list(deployed), data)
-        except ZmqflError as error:
-            deployed, refused = {}, {SERVER: str(error)}
+        except Exception as error:  # whatever it is, who has submitted the job waits for an answer
+            log.exception("job %s: was not spread", job_id)
+            deployed, refused = {}, {SERVER: told(error)}
         self._obey(lambda: self._desk.deployed(job_id, deployed, refused, time.time()))
+        with self._lock:
+            begun.set_result(_told(self._desk.jobs[job_id]))
 
     def _deploy_clients(self, job_id: str, job: JobFolder, data: bytes) -> tuple[dict[str, str], dict[str, str]]:
         """(name -> FQCN of the sites that have it, name -> reason of those that have not)."""

@@ -29,8 +29,6 @@ class JobOrder:
     simulated: bool = False
     slots: str = ""
     """Unix socket that grants slots of execution; "" where nothing bounds them."""
-    end_run: bool = True
-    """Whether END_RUN is fired here."""
     args: dict[str, Any] = field(default_factory=dict)
     """`FLContextKey.ARGS`: what the run was started with."""
 

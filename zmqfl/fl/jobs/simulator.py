@@ -10,7 +10,7 @@
     2                    it failed or was aborted
 
 Source: reference "flare" 6.10; there each client runs only while it executes, here `threads` bounds how many execute at
-once while all of them live.
+once while all of them live, and END_RUN is an event of every client.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CLIENTS: Final = 2
 MOST_CLIENTS: Final = 100
 THREADS: Final = 1
 LEAVING: Final = 10.0
-"""Seconds that clients may take to end after the server has."""
+"""Seconds that clients may take to end after the server has, or the server after the last client."""
 STOPPING: Final = 5.0
 """Seconds that a process may take to end once it was told to, before it is killed."""
 _KEPT: Final = ("startup", "local")
@@ -64,15 +64,13 @@ def simulate(
     threads: int | None = None,
     *,
     most_clients: int = MOST_CLIENTS,
-    end_run_for_all: bool = False,
     show: Callable[[LogLine], object] | None = None,
 ) -> int:
     """Run a job folder until it has ended; returns the exit status, 0 or 2.
 
     `clients`: their names; without any, `n_clients` of them are called site-1, site-2, ...; without both, they are
-    those of the job's deploy map, else two. `threads`: how many may execute at once (default 1). `end_run_for_all`:
-    END_RUN is an event of every client, not only of the first. `show` is called with each line that a process logs.
-    Raises `UserError` for what cannot begin.
+    those of the job's deploy map, else two. `threads`: how many may execute at once (default 1). `show` is called with
+    each line that a process logs. Raises `UserError` for what cannot begin.
     """
     folder = read_job(job)
     names = choose_clients(folder, n_clients, clients, most_clients)
@@ -83,7 +81,7 @@ def simulate(
         )
     root = Path(workspace).absolute()
     _wipe(root)
-    return asyncio.run(_Simulation(folder, names, root, bound, end_run_for_all, show).run())
+    return asyncio.run(_Simulation(folder, names, root, bound, show).run())
 
 
 def choose_clients(job: JobFolder, count: int | None, names: Sequence[str], most: int = MOST_CLIENTS) -> list[str]:
@@ -140,14 +138,12 @@ class _Simulation:
         names: list[str],
         root: Path,
         threads: int,
-        end_run_for_all: bool,
         show: Callable[[LogLine], object] | None,
     ) -> None:
         self.job = job
         self.names = names
         self.root = root
         self.threads = threads
-        self.end_run_for_all = end_run_for_all
         self.show = show
         self.ended: dict[str, asyncio.Future[int]] = {}
         self.processes: dict[str, Process] = {}
@@ -202,7 +198,6 @@ class _Simulation:
             min_clients=len(self.names),
             simulated=True,
             slots=str(self.run_dir / "slots") if role == "client" and self.threads < len(self.names) else "",
-            end_run=role == "server" or self.end_run_for_all or name == self.names[0],
         )
         file = self.run_dir / f"{name}.order.json"
         order.write(file)
@@ -242,7 +237,7 @@ class _Simulation:
         """Wait for the end of the run, and end what is left of it."""
         server = self.ended[SERVER]
         watched: list[asyncio.Task[Any]] = [asyncio.create_task(self._lost(name)) for name in self.names]
-        watched.append(asyncio.create_task(self._stop.wait()))
+        watched += [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._deserted())]
         first: list[asyncio.Future[Any]] = [server, *watched]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         for task in watched:
@@ -258,6 +253,11 @@ class _Simulation:
         """Wait until a client has ended because of somebody's mistake: the run cannot go well without it."""
         if await asyncio.shield(self.ended[name]) != USER_MISTAKE:
             await asyncio.Event().wait()
+
+    async def _deserted(self) -> None:
+        """Wait until the server could have ended after the last of its clients, which nobody starts again."""
+        await asyncio.wait([self.ended[name] for name in self.names])
+        await asyncio.sleep(LEAVING)
 
     async def _end(self, names: Iterable[str], patience: float) -> None:
         """Have these end: by themselves, after `patience` by being told to, at last by a kill."""
@@ -276,8 +276,11 @@ class _Simulation:
         return OK if not self._aborted and not statuses[SERVER] else FAILED
 
     def _last_words(self, name: str) -> str:
+        """What a process said of the mistake; the file that it names is the user's own, not its copy."""
         lines = last_lines(self.run_dir / f"{name}.log", 1) or ["it did not say why"]
-        return f"{name}: {lines[0].removeprefix('zmqfl: ')}"
+        copy = Workspace(str(self.root / name), name).get_app_dir(JOB_ID)
+        own = self.job.app_folder(self.job.app_of(name) or "")
+        return f"{name}: {lines[0].removeprefix('zmqfl: ').replace(copy, str(own))}"
 
     # -- logs ----------------------------------------------------------------------------------------------------------
 
