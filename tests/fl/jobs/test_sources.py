@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.fl.jobs.local_learner import Learner
 from zmqfl.fl.jobs.classes import find_class
 from zmqfl.fl.jobs.sources import is_installed, sources_of
 from zmqfl.streaming.file_retriever import FileRetriever
 
 
 def test_what_is_installed_stays() -> None:
-    assert sources_of(FileRetriever) == set()
-    assert sources_of(np.ndarray) == set()
-    assert sources_of(OrderedDict) == set()
+    assert sources_of(FileRetriever) == {}
+    assert sources_of(np.ndarray) == {}
+    assert sources_of(OrderedDict) == {}
+    assert sources_of(int) == {}
     assert not is_installed(Path(__file__))
 
 
@@ -36,10 +38,19 @@ def test_modules_and_what_they_import(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "own_tail.py").write_text(TAIL)
     (tmp_path / "own_learner.py").write_text("import sys\nfrom own_package.deep import net\nclass Learner: pass\n")
     (tmp_path / "unused.py").touch()
-    expected = {tmp_path / "own_learner.py", package, tmp_path / "own_tail.py"}
+    package_and_tail = {Path("own_package"): package, Path("own_tail.py"): tmp_path / "own_tail.py"}
+    expected = {Path("own_learner.py"): tmp_path / "own_learner.py", **package_and_tail}
     assert sources_of(find_class("own_learner.Learner")) == expected
-    assert sources_of(find_class("own_package.deep.net.Net")) == expected - {tmp_path / "own_learner.py"}
+    assert sources_of(find_class("own_package.deep.net.Net")) == package_and_tail
     script = sys.modules["own_learner"]
     monkeypatch.setattr(script.Learner, "__module__", "__main__")
     monkeypatch.setattr("__main__.__file__", str(tmp_path / "own_learner.py"), raising=False)
     assert sources_of(script.Learner) == expected
+
+
+def test_folders_without_init_keep_their_place() -> None:
+    here = Path(__file__).parent
+    assert sources_of(Learner) == {
+        Path("tests/fl/jobs/local_learner.py"): here / "local_learner.py",
+        Path("tests/fl/jobs/local_helper.py"): here / "local_helper.py",
+    }

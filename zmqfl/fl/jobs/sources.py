@@ -11,6 +11,8 @@ import importlib.util
 import sys
 import sysconfig
 from collections.abc import Iterator
+from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -20,51 +22,66 @@ from zmqfl.fl.jobs.describe import MAIN
 _PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
-def sources_of(kind: type[Any]) -> set[Path]:
-    """The files of modules, and folders of packages, that a class needs beside what is installed."""
-    found: set[Path] = set()
-    waiting = [_file_of(kind.__module__)]
+def sources_of(kind: type[Any]) -> dict[Path, Path]:
+    """What a class needs beside what is installed: its place below `custom` -> the file, or the folder of a package."""
+    found: dict[Path, Path] = {}
+    waiting = [kind.__module__]
     while waiting:
-        file = waiting.pop()
-        if file is None or is_installed(file) or (top := _top(file)) in found:
+        place, source = _source_of(waiting.pop())
+        if source is None or place in found:
             continue
-        found.add(top)
-        files = [top] if top.is_file() else sorted(top.rglob("*.py"))
-        waiting += [_file_of(name) for each in files for name in _imports(each)]
+        found[place] = source
+        for file in [source] if source.is_file() else sorted(source.rglob("*.py")):
+            waiting += _imports(file)
     return found
 
 
 def is_installed(file: Path) -> bool:
     """Whether a file of Python belongs to an installed package, to zmqfl or to Python itself."""
-    roots = [Path(sysconfig.get_path(name)) for name in _PATHS] + [Path(zmqfl.__file__).parent]
-    return any(file.resolve().is_relative_to(root.resolve()) for root in roots)
+    return any(file.resolve().is_relative_to(root) for root in _roots())
 
 
-def _file_of(module: str) -> Path | None:
-    """The file of a module; None when it has none (built in) or there is no such module."""
+@cache
+def _roots() -> list[Path]:
+    return [Path(sysconfig.get_path(name)).resolve() for name in _PATHS] + [Path(zmqfl.__file__).resolve().parent]
+
+
+def _source_of(module: str) -> tuple[Path, Path | None]:
+    """(place, source) of a module, or of the package that it is in; no source: it is installed, or there is none."""
     if module == MAIN:
-        file = getattr(sys.modules[MAIN], "__file__", None)
-        return Path(file) if file else None
+        main = getattr(sys.modules[MAIN], "__file__", None)
+        return (Path(Path(main).name), Path(main)) if main else (Path(), None)
+    parts = module.split(".")
+    top = _spec_of(parts[0])
+    if top is None or any(is_installed(Path(each)) for each in top.submodule_search_locations or [top.origin or "/"]):
+        return Path(), None
+    spec = _spec_of(module)
+    if spec is None or not spec.has_location or spec.origin is None or is_installed(Path(spec.origin)):
+        return Path(), None
+    file = Path(spec.origin)
+    place = Path(*parts, file.name) if spec.submodule_search_locations else Path(*parts[:-1], file.name)
+    root = file.parents[len(place.parts) - 1]
+    for package in reversed(place.parents[:-1]):  # the outermost first; a folder without __init__ is none
+        if (root / package / "__init__.py").is_file():
+            return package, root / package
+    return place, file
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    """How a module is found; None when it is built in, or not there."""
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    except (ImportError, AttributeError, ValueError):
         return None
-    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
-
-
-def _top(file: Path) -> Path:
-    """The file, or the folder of the outermost package that it is in."""
-    top = file
-    while (top.parent / "__init__.py").is_file():
-        top = top.parent
-    return top
+    return None if spec is None or spec.origin in ("built-in", "frozen") else spec
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """The top-level names of what a file imports, relative ones left out: they are in its own package."""
+    """The names of what a file may import, relative ones left out: they are in its own package."""
     for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
         match node:
             case ast.Import(names=names):
-                yield from (name.name.partition(".")[0] for name in names)
-            case ast.ImportFrom(module=str(module), level=0):
-                yield module.partition(".")[0]
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=str(module), level=0, names=names):
+                yield module
+                yield from (f"{module}.{name.name}" for name in names)
