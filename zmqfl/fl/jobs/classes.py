@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,13 +53,14 @@ def find_class(path: str) -> type[Any]:
     return found
 
 
-def near(name: str, names: Sequence[str]) -> str:
+def near(name: str, names: Iterable[str]) -> str:
     """A remedy for a name that is not there."""
     import difflib
 
-    if close := difflib.get_close_matches(name, names, 1):
+    known = sorted(names)
+    if close := difflib.get_close_matches(name, known, 1):
         return f"did you mean {close[0]!r}?"
-    return f"there is: {', '.join(sorted(names))}" if names else "there is none"
+    return f"there is: {', '.join(known)}" if known else "there is none"
 
 
 def _module_of(name: str) -> str:

@@ -27,10 +27,6 @@ from zmqfl.cell.message import Message
 from zmqfl.cell.net_agent import CHANNEL
 from zmqfl.context.workspace import Workspace
 from zmqfl.errors import AuthenticationError, InvalidRequest, ServiceUnavailable, TopologyErrors, UserError
-from zmqfl.fl.jobs.app_config import Role
-from zmqfl.fl.jobs.archive import unpack
-from zmqfl.fl.jobs.deploy import deploy
-from zmqfl.fl.jobs.job_folder import SERVER, read_job
 from zmqfl.fl.jobs.order import JobOrder
 from zmqfl.fqcn import FQCN
 from zmqfl.launch.ending import USER_MISTAKE
@@ -137,6 +133,10 @@ class JobHost:
 
     def deploy(self, job_id: str, name: str, clients: list[str], archive: Any) -> None:
         """Put the files of this site's app where its process looks for them. Raises `InvalidRequest`."""
+        from zmqfl.fl.jobs.archive import unpack
+        from zmqfl.fl.jobs.deploy import deploy
+        from zmqfl.fl.jobs.job_folder import SERVER, read_job
+
         if FQCN.validate(job_id) or "." in job_id or FQCN.validate(f"{self._spec.fqcn}.{job_id}"):
             raise InvalidRequest(f"{job_id!r} is no id of a job")
         if self._closing:
@@ -170,11 +170,10 @@ class JobHost:
     def start(self, job_id: str, clients: dict[str, str]) -> None:
         """Start the process of a job; `clients`: name -> FQCN of its site. Raises `InvalidRequest`."""
         job = self._job(job_id)
-        role: Role = "server" if self._is_root else "client"
         order = JobOrder(
             job_id=job_id,
             site=job.name,
-            role=role,
+            role="server" if self._is_root else "client",
             workspace=self.workspace(job.name).get_root_dir(),
             server=f"{self._cell.root}.{job_id}",
             clients={name: f"{site}.{job_id}" for name, site in clients.items()},

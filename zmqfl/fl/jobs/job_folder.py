@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from zmqfl.errors import TopologyError, TopologyErrors
 from zmqfl.fl.jobs.app_config import STEMS, AppConfig, Role, config_file, read_app_config
+from zmqfl.fl.jobs.classes import near
 from zmqfl.fl.jobs.fields import SUFFIXES, Fields, find_config, raise_all, read_config
 from zmqfl.fqcn import FQCN
-from zmqfl.topology.checks import near
 
 ALL: Final = "@ALL"
 """Stands for the server and all clients in a deploy map."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from zmqfl.fl.jobs.app_config import Role
 from zmqfl.launch.spec import write_whole
 
 
@@ -18,7 +17,7 @@ class JobOrder:
     job_id: str
     site: str
     """The name of the site in the job: "server", or that of a client."""
-    role: Role
+    role: Literal["server", "client"]
     workspace: str
     """Folder (absolute) of the site; see `zmqfl.context.workspace`."""
     server: str
