@@ -6,8 +6,9 @@
     job_end      {job_id, patience: seconds}                      {}, at once: an end is told by `job_exited`
 
 Only the root of the federation may ask. A process is the cell SITE.JOB, a child of the site's own cell over its Unix
-socket. One that fails is started again, as often as `STARTS` says and after a pause, unless its job is to end: a site
-that was killed in a round takes its task up again. One that fails because of a mistake in the job is not.
+socket. One that fails is started again, as often as `STARTS` says and after a pause, unless its job is to end: a client
+that was killed in a round takes its task up again, a server that was killed goes on after the last finished round. One
+that fails because of a mistake in the job is not.
 """
 
 from __future__ import annotations
@@ -283,8 +284,7 @@ class JobHost:
                 return
             job.process = None
             job.forget_timer()
-            is_final = job.is_ending or status in (0, USER_MISTAKE, EXIT_REPLACED) or job.starts >= STARTS
-            if not is_final and not self._is_root:
+            if not job.is_ending and job.starts < STARTS and self._may_start_again(status):
                 pause = PAUSE * 2 ** (job.starts - 1)
                 log.warning("job %s: ended with status %d; starts again in %g s", job.id, status, pause)
                 self._later(job, pause, lambda: self._spawn(job))
@@ -294,6 +294,11 @@ class JobHost:
         log.info("job %s: ended with status %d", job.id, status)
         if not self._closing:
             self._tell(job, process, status)
+
+    def _may_start_again(self, status: int) -> bool:
+        """Whether another start may go better. A server that ends by itself has ended the run; one that was killed goes
+        on from its snapshot."""
+        return status < 0 if self._is_root else status not in (0, USER_MISTAKE, EXIT_REPLACED)
 
     def _tell(self, job: HostedJob, process: Process, status: int) -> None:
         lines = last_lines(Path(self._spec.run_dir, f"{process.fqcn}.log"), 1) if status else []

@@ -145,7 +145,7 @@ def _check_sites(fields: Fields, meta: JobMeta) -> None:
     clients = owners.keys() - {SERVER, ALL}
     if meta.deploy_map and not everywhere and not clients:
         fields.add("no app goes to a client", "deploy_map", remedy=f"name clients, or {ALL}")
-    elif not everywhere and len(clients) < meta.min_clients:
+    elif meta.deploy_map and not everywhere and len(clients) < meta.min_clients:
         problem = f"is {meta.min_clients}, and the deploy map names {len(clients)}"
         fields.add(problem, "min_clients", remedy="lower it, or name more clients")
     for i, site in enumerate(meta.mandatory_clients):
