@@ -1,11 +1,15 @@
 """Seed 001, object streaming: its code blocks, names and promises. A test per line of the check list.
 
-The jobs of lines 5 and 6 need the run of a federation; here are their stories, told by components and engines.
+The jobs of lines 5 and 6 are run here by the seed's own commands, and their stories are told by components and engines;
+that they run on a launched federation, too, is in tests/system/test_jobs_cli.py.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Mapping
@@ -18,7 +22,7 @@ import pytest
 from tests.seeds.test_seed_000 import REQUIRED, parameters
 from tests.streaming.retrievers import start
 from tests.streaming.sites import Collectors, Ends, Sites, receive_files, send_file, write
-from tests.system.federation import LONG
+from tests.system.federation import LONG, ROOT
 from zmqfl.cell.transfer_verbs import CHUNK
 from zmqfl.context.event_type import EventType
 from zmqfl.context.fl_component import FLComponent
@@ -275,3 +279,23 @@ def test_seed_001_6_a_request_tells_the_client_to_get_ready(sites: Sites) -> Non
             ["site-1"], "retrieve_dict", Shareable({"name": "model"}), LONG, fl_ctx
         )  # fmt: skip
     assert (replies["site-1"].get_return_code(), replies["site-1"]["sum"]) == (OK, 3.0 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        ("file_streaming", {"server": "bytes of site-1, right: True", "site-1": "bytes of server, right: True"}),
+        ("dict_streaming", {"server": "site-1 has retrieved the dict: OK, right: True", "site-1": "'model': OK, 4"}),
+    ],
+    ids=["5", "6"],
+)
+def test_seed_001_5_and_6_the_commands_of_the_seed(tmp_path: Path, job: str, told: dict[str, str]) -> None:
+    command = f"-m zmqfl simulator -n 1 -t 1 {ROOT}/examples/jobs/{job}"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *command.split()], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=LONG, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    for site, words in told.items():
+        assert words in (tmp_path / "simulator_workspace" / site / "log.txt").read_text()
+        assert words in done.stdout
