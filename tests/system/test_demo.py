@@ -28,6 +28,8 @@ def test_a_site_is_killed_in_the_middle_of_a_pull_and_goes_on() -> None:
     for text in ("push to 3 sites: ", "pull by all at once: ", "kill -9 site-2", "back ", "resumed: "):
         assert begins(lines, text), text
     assert "holds: every copy has the digest of the original" in lines
+    assert begins(lines, "accuracy 0.9")
+    assert "holds: the federated model is as good as one of all data in one place" in lines
 
 
 def test_a_relay_is_killed_and_every_request_ends_once() -> None:
