@@ -69,6 +69,7 @@ EXPECTED = {
         "round 1: 2 models of 64 MiB, mean 0.4050",
         "round 2: 2 models of 64 MiB, mean 0.3645",
     ],
+    "build_job.py": ["status 0: y = 2.0 x + 1.0"],
     "custom_streamer.py": ["site-1: m1 ended with OK", "server: OK, {'site-1': 3000.0}"],
     "asyncio_pull.py": [
         "site-1: for-site-1.pt, 3000000 bytes, 3000000 of 3000000",
