@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ def verb(*arguments: object, status: int = 0) -> str:
     return result.stdout if status == 0 else result.stderr
 
 
-def job(job_id: str) -> dict[str, Any]:
+def found(job_id: str) -> dict[str, Any]:
     jobs = json.loads(verb("jobs", "list", "--json"))["jobs"]
     return next(row for row in jobs if row["id"] == job_id)
 
@@ -94,9 +95,9 @@ def test_several_jobs_at_once_and_abort(zmqfl: CommandLine, tmp_path: Path) -> N
     quick = verb("submit", write_job(tmp_path, name="quick"), "--wait").splitlines()
     assert quick[1].startswith("done")
     assert verb("jobs", "abort", first).startswith(f"{first}: aborted after ")
-    assert (job(first)["state"], job(second)["state"]) == ("aborted", "running")
+    assert (found(first)["state"], found(second)["state"]) == ("aborted", "running")
     assert "is over already: aborted" in verb("jobs", "abort", first, status=1)
-    assert job(first)["reason"] == "aborted by its user"
+    assert found(first)["reason"] == "aborted by its user"
     # What still runs ends with the federation.
 
 
@@ -125,8 +126,28 @@ def test_a_process_of_a_client_that_is_killed_starts_again(zmqfl: CommandLine, t
     pid = int(log(job_id, "site-1").split("started, pid ")[1].split()[0])
     os.kill(pid, signal.SIGKILL)
     until(lambda: log(job_id, "site-1").count("heard _start_run") == starts + 1, "it does not start again")
-    assert job(job_id)["state"] == "running"
+    assert found(job_id)["state"] == "running"
     assert verb("jobs", "abort", job_id).startswith(f"{job_id}: aborted")
+
+
+def test_a_server_that_is_killed_goes_on_after_the_last_finished_round(zmqfl: CommandLine, tmp_path: Path) -> None:
+    job = tmp_path / "slow_digits"
+    shutil.copytree(ROOT / "examples/jobs/fedavg_digits", job)
+    config = job / "app/config/config_fed_client.json"
+    config.write_text(config.read_text().replace('"epochs": 2', '"epochs": 20'))
+    config = job / "app/config/config_fed_server.json"
+    config.write_text(config.read_text().replace('"num_rounds": 20', '"num_rounds": 6'))
+    job_id = verb("submit", job).strip()
+    until(lambda: "round 2 begins" in log(job_id, "server"), "it does not train")
+    pid = int(log(job_id, "server").split("started, pid ")[1].split()[0])
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: found(job_id)["ended"] != 0, f"{job_id} does not end")
+    assert found(job_id)["state"] == "done", log(job_id)
+    text = log(job_id, "server")
+    assert text.count("started, pid") == 2
+    assert (text.count("round 0 begins"), text.count("round 5 begins")) == (1, 1)
+    csv = (zmqfl.run_dir / "jobs/sites/server/jobs" / job_id / "accuracy.csv").read_text()
+    assert [line.split(",")[0] for line in csv.splitlines()[1:]] == list("012345")
 
 
 def test_a_federation_without_jobs(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -88,9 +88,7 @@ def test_run_F11_a_run_that_fails(tmp_path: Path) -> None:
          "/sample/app/config/config_fed_server.json:14: workflows.0.args.wait: sample_code.Flow takes no"),
     ],
 )  # fmt: skip
-def test_run_F11_what_cannot_be_made_is_a_mistake(
-    tmp_path: Path, parts: dict[str, Any], told: str
-) -> None:
+def test_run_F11_what_cannot_be_made_is_a_mistake(tmp_path: Path, parts: dict[str, Any], told: str) -> None:
     """It shows only in the processes: it is told in one line, with file, line and key, and all of them end."""
     job = write_job(tmp_path, **parts)
     with pytest.raises(UserError) as caught:

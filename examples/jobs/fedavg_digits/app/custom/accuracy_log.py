@@ -6,6 +6,7 @@ RUN/accuracy.svg   the same as a plot
 """
 
 from pathlib import Path
+from typing import Any
 
 from digits_data import load
 from digits_model import DigitsModel
@@ -38,6 +39,13 @@ class AccuracyLog(FLComponent):
             self.rows.append((number, accuracy, fl_ctx.get_prop(steps)))
             self.log_info(fl_ctx, f"round {number}: accuracy {accuracy:.4f}, in one place {self.central:.4f}")
             self.write(Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id())))
+
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Go on where the server was, when it has been started again."""
+        self.rows = [(number, accuracy, steps) for number, accuracy, steps in state_data["rows"]]
 
     def write(self, folder: Path) -> None:
         lines = [f"{number},{accuracy:.4f},{steps},{self.central:.4f}\n" for number, accuracy, steps in self.rows]
