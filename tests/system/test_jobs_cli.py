@@ -131,13 +131,7 @@ def test_a_process_of_a_client_that_is_killed_starts_again(zmqfl: CommandLine, t
 
 
 def test_a_server_that_is_killed_goes_on_after_the_last_finished_round(zmqfl: CommandLine, tmp_path: Path) -> None:
-    job = tmp_path / "slow_digits"
-    shutil.copytree(ROOT / "examples/jobs/fedavg_digits", job)
-    config = job / "app/config/config_fed_client.json"
-    config.write_text(config.read_text().replace('"epochs": 2', '"epochs": 20'))
-    config = job / "app/config/config_fed_server.json"
-    config.write_text(config.read_text().replace('"num_rounds": 20', '"num_rounds": 6'))
-    job_id = verb("submit", job).strip()
+    job_id = verb("submit", slow_digits(tmp_path)).strip()
     until(lambda: "round 2 begins" in log(job_id, "server"), "it does not train")
     pid = int(log(job_id, "server").split("started, pid ")[1].split()[0])
     os.kill(pid, signal.SIGKILL)
@@ -148,6 +142,31 @@ def test_a_server_that_is_killed_goes_on_after_the_last_finished_round(zmqfl: Co
     assert (text.count("round 0 begins"), text.count("round 5 begins")) == (1, 1)
     csv = (zmqfl.run_dir / "jobs/sites/server/jobs" / job_id / "accuracy.csv").read_text()
     assert [line.split(",")[0] for line in csv.splitlines()[1:]] == list("012345")
+
+
+def slow_digits(folder: Path) -> Path:
+    """The example that trains, with rounds that last."""
+    job = folder / "slow_digits"
+    shutil.copytree(ROOT / "examples/jobs/fedavg_digits", job)
+    config = job / "app/config/config_fed_client.json"
+    config.write_text(config.read_text().replace('"epochs": 2', '"epochs": 20'))
+    config = job / "app/config/config_fed_server.json"
+    config.write_text(config.read_text().replace('"num_rounds": 20', '"num_rounds": 6'))
+    return job
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("site", ["site-1", "server"])
+def test_a_site_that_is_killed_takes_its_jobs_up_again(zmqfl: CommandLine, tmp_path: Path, site: str) -> None:
+    """The site itself, and with it what runs for it there."""
+    job_id = verb("submit", slow_digits(tmp_path)).strip()
+    until(lambda: "round 2 begins" in log(job_id, "server"), "it does not train")
+    os.kill(zmqfl.sites()[site]["pid"], signal.SIGKILL)
+    until(lambda: log(job_id, site).count("started, pid") == 2, "its process does not start again")
+    until(lambda: "round 5: accuracy" in log(job_id, "server"), "it does not go on")
+    assert log(job_id, "server").count("round 0 begins") == 1
+    until(lambda: site in zmqfl.sites() and found(job_id)["ended"] != 0, f"{job_id} does not end")
+    assert found(job_id)["state"] == "done", log(job_id)
 
 
 def test_a_federation_without_jobs(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

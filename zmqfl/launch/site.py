@@ -182,6 +182,8 @@ class Site:
         self.spec = spec
         self.status = 0
         self._stopping = False
+        self._jobs: Any = None
+        """What takes part in jobs for it; None: it takes none."""
         self._told: float | None = None
         """When the first SIGTERM or SIGINT came."""
 
@@ -189,7 +191,8 @@ class Site:
         """From binding to BYE; returns the exit status. Raises `UserError`."""
         function = load_function(self.spec.run) if self.spec.run else None
         cell = open_cell(self.spec, self._must_exit)
-        jobs = load_function(JOBS)(cell, self.spec) if self.spec.jobs else None
+        if self.spec.jobs:
+            self._jobs = load_function(JOBS)(cell, self.spec)
         start_logging()
         signals = SignalPipe()
         with suppress(Stopped):  # it may come late, when nothing is to be stopped any more
@@ -206,8 +209,8 @@ class Site:
                 log.exception("the run failed")
                 self.status = 1
             self._stopping = True
-        if jobs is not None:
-            jobs.close()
+        if self._jobs is not None:
+            self._jobs.close()
         cell.close(0 if self.status == EXIT_REPLACED else None)
         signals.close()
         return self.status
@@ -216,6 +219,8 @@ class Site:
         signals.wait_for(cell.connected())
         if self.spec.parent:
             log.info("connected to %s", cell.parent)
+        if self._jobs is not None:
+            self._jobs.take_up()
         if inspect.iscoroutinefunction(function):
             status = asyncio.run(_run_coroutine(function, cell, self.spec.args, signals))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zmqfl.errors import InvalidRequest
-from zmqfl.fl.jobs.desk import LEAVING, End, JobDesk, JobRecord, Settle, Start, names_of
+from zmqfl.fl.jobs.desk import LEAVING, DeskCommand, End, JobDesk, JobRecord, Settle, Start, State, names_of
 from zmqfl.fl.jobs.job_folder import JobMeta
 
 CLIENTS = {"a": "a", "b": "region.b"}
@@ -90,6 +90,47 @@ def test_what_is_over_stays_over() -> None:
     assert found.exited("j", "a", 2, True, "late", 4.0) == []
     assert found.exited("other", "a", 2, True, "late", 4.0) == []
     assert (job.state, job.ended) == ("done", 3.0)
+
+
+def test_only_its_sites_can_end_a_job() -> None:
+    found, job = running()
+    assert found.exited("j", "stranger", 2, True, "bad", 3.0) == []
+    assert job.state == "running"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "then", "commands"),
+    [
+        ("running", "", ("running", ""), [Start("server", "j", TOLD)]),
+        ("aborting", "by its user", ("aborted", "by its user"), [*ENDS, Settle("j")]),
+        ("failing", "a: no module", ("failed", "a: no module"), [*ENDS, Settle("j")]),
+        ("deploying", "", ("failed", "the server was started again"), [*ENDS, Settle("j")]),
+        ("done", "", ("done", ""), []),
+    ],
+)
+def test_the_next_start_of_the_server(
+    state: State, reason: str, then: tuple[str, str], commands: list[DeskCommand]
+) -> None:
+    record = JobRecord("j", JobMeta("name", 1, (), {}, {}), 1.0, 2.0, state=state, reason=reason, clients=dict(CLIENTS))
+    found = JobDesk("server")
+    assert found.resume(record, 9.0) == commands
+    assert (found.jobs["j"].state, found.jobs["j"].reason) == then
+
+
+def test_the_running_jobs_of_a_site() -> None:
+    found, job = running()
+    assert found.running_at("region.b") == [(job, "b")]
+    assert found.running_at("c") == []
+    found.abort("j", "", 3.0)
+    assert found.running_at("region.b") == []
+
+
+def test_a_server_that_is_stopped() -> None:
+    found, job = running()
+    found.stop(5.0)
+    assert (job.state, job.reason, job.ended) == ("aborted", "the server was stopped", 5.0)
+    found.stop(6.0)
+    assert job.ended == 5.0
 
 
 def test_unknown() -> None:

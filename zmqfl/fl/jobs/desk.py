@@ -11,6 +11,9 @@
     failing     exited(server, any)               failed: End at the clients
     aborting    exited(server, any)               aborted: End at the clients
 
+    a server that is started again takes its jobs up: one that was running is started again (Start at the server; its
+    clients ask), all others are over. One that is stopped on purpose aborts them.
+
 `done`, `failed` and `aborted` are final: whatever comes later changes nothing. Settle comes once, with each of them.
 """
 
@@ -109,7 +112,7 @@ class JobDesk:
     ) -> list[DeskCommand]:
         """The process of a job at a site has ended for good. `words`: the last that it said."""
         job = self.jobs.get(job_id)
-        if job is None or job.state in FINAL:
+        if job is None or job.state in FINAL or site not in (self.root, *job.clients.values()):
             return []
         if site != self.root:
             return self._lost(job, site, words) if is_mistake else []
@@ -131,6 +134,36 @@ class JobDesk:
             return self._over(job, "aborted", reason, now)
         job.state, job.reason = "aborting", reason
         return [End(self.root, job_id, 0.0)]
+
+    def resume(self, record: JobRecord, now: float) -> list[DeskCommand]:
+        """Take up a job of an earlier start of the server: Start at the server; its clients ask by themselves.
+
+        What was being deployed, or ended, is over.
+        """
+        self.jobs[record.id] = record
+        match record.state:
+            case "running":
+                return [Start(self.root, record.id, tuple(record.clients.items()))]
+            case "aborting":
+                return self._over(record, "aborted", record.reason, now)
+            case "deploying" | "failing":
+                return self._over(record, "failed", record.reason or "the server was started again", now)
+        return []
+
+    def stop(self, now: float) -> None:
+        """The server is stopped on purpose, and all of its jobs with it."""
+        for job in self.jobs.values():
+            if job.state not in FINAL:
+                job.state, job.reason, job.ended = "aborted", "the server was stopped", now
+
+    def running_at(self, site: str) -> list[tuple[JobRecord, str]]:
+        """The running jobs of a site, each with its name there."""
+        return [
+            (job, name)
+            for job in self.jobs.values()
+            for name, fqcn in job.clients.items()
+            if fqcn == site and job.state == "running"
+        ]
 
     def find(self, job_id: str) -> JobRecord:
         """A job. Raises `InvalidRequest` when there is none of that id."""

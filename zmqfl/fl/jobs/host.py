@@ -8,7 +8,8 @@
 Only the root of the federation may ask. A process is the cell SITE.JOB, a child of the site's own cell over its Unix
 socket. One that fails is started again, as often as `STARTS` says and after a pause, unless its job is to end: a client
 that was killed in a round takes its task up again, a server that was killed goes on after the last finished round. One
-that fails because of a mistake in the job is not.
+that fails because of a mistake in the job is not. A site that was killed itself asks the root, after its restart, for
+the jobs that it had.
 """
 
 from __future__ import annotations
@@ -21,13 +22,22 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zmqfl.cell.cell import Cell
+from zmqfl.cell.handles import RequestHandle
 from zmqfl.cell.message import Message
 from zmqfl.cell.net_agent import CHANNEL
 from zmqfl.context.workspace import Workspace
-from zmqfl.errors import AuthenticationError, InvalidRequest, ServiceUnavailable, TopologyErrors, UserError
+from zmqfl.errors import (
+    AuthenticationError,
+    InvalidRequest,
+    RequestFailed,
+    ServiceUnavailable,
+    TopologyErrors,
+    UserError,
+    ZmqflError,
+)
 from zmqfl.fl.jobs.order import JobOrder
 from zmqfl.fqcn import FQCN
 from zmqfl.launch.ending import USER_MISTAKE
@@ -37,10 +47,15 @@ from zmqfl.launch.log_stream import last_lines
 from zmqfl.launch.spec import Restart, SiteSpec
 from zmqfl.protocol.commands import EXIT_REPLACED
 
+if TYPE_CHECKING:
+    from zmqfl.fl.jobs.job_service import JobService
+
 log = logging.getLogger("zmqfl.jobs")
 
-DEPLOY, START, END, EXITED = "job_deploy", "job_start", "job_end", "job_exited"
-"""The topics; the last one goes to the root: {job_id, status, mistake, words}."""
+DEPLOY, START, END = "job_deploy", "job_start", "job_end"
+"""The topics."""
+EXITED, MINE = "job_exited", "job_mine"
+"""Topics of the root: {job_id, status, mistake, words} tells it of an end; the other asks for the jobs of a site."""
 STARTS: Final = 4
 """How often the process of a job is started at most."""
 PAUSE: Final = 1.0
@@ -58,7 +73,8 @@ def serve_jobs(cell: Cell, spec: SiteSpec) -> JobHost:
     if not spec.parent:
         from zmqfl.fl.jobs.job_service import JobService
 
-        JobService(cell, spec, host).serve()
+        host.service = JobService(cell, spec, host)
+        host.service.serve()
     return host
 
 
@@ -89,13 +105,15 @@ class JobHost:
         self._cell = cell
         self._spec = spec
         self._name = FQCN.split(spec.fqcn)[-1]
-        self._root = Path(spec.folder, FOLDER)
+        self.root = Path(spec.folder, FOLDER)
         self._jobs: dict[str, HostedJob] = {}
         self._lock = threading.Lock()
         self._launcher: LocalLauncher | None = None
         self._ends = ThreadPoolExecutor(1, thread_name_prefix=f"zmqfl-jobs:{spec.fqcn}")
         """Handles the ends of processes: the launcher's own thread must not wait for whoever waits for it."""
         self._closing = False
+        self.service: JobService | None = None
+        """At the root."""
         self._all_ended = threading.Condition(self._lock)
 
     def serve(self) -> None:
@@ -103,8 +121,43 @@ class JobHost:
         for topic, answer in ((DEPLOY, self._deploy), (START, self._start), (END, self._end)):
             self._cell.register_request_cb(CHANNEL, topic, answer)
 
+    def take_up(self) -> None:
+        """Go on with the jobs that this site had when its process ended; called once the cell is connected."""
+        if self.service is not None:
+            self.service.take_up()
+            return
+        self._cell.request(self._cell.root, CHANNEL, MINE).add_done_callback(
+            lambda handle: self._ends.submit(self._take_up_all, handle)
+        )
+
+    def _take_up_all(self, handle: RequestHandle) -> None:
+        try:
+            jobs = handle.result().payload
+        except RequestFailed as error:  # the root takes no jobs, or has gone again
+            log.debug("no jobs were taken up: %s", error)
+            return
+        for job in jobs:
+            self.resume(job["job_id"], job["name"], job["clients"])
+
+    def resume(self, job_id: str, name: str, clients: dict[str, str]) -> None:
+        """Start the process of a job whose files an earlier start of this site was given."""
+        if not Path(self.workspace(name).get_app_dir(job_id)).is_dir():
+            log.warning("job %s: its files are not here any more", job_id)
+            return
+        with self._lock:
+            if self._closing or job_id in self._jobs:
+                return
+            self._jobs[job_id] = HostedJob(job_id, name)
+        log.info("job %s: taken up again", job_id)
+        try:
+            self.start(job_id, clients)
+        except ZmqflError as error:
+            log.warning("job %s: %s", job_id, error)
+
     def close(self) -> None:
         """End all processes of jobs: told first, then killed."""
+        if self.service is not None:
+            self.service.close()
         with self._lock:
             self._closing = True
             for job in self._jobs.values():
@@ -118,7 +171,7 @@ class JobHost:
 
     def workspace(self, name: str) -> Workspace:
         """Where this site keeps the files of jobs in which it is called so."""
-        return Workspace(str(self._root), name)
+        return Workspace(str(self.root), name)
 
     # -- what the root asks --------------------------------------------------------------------------------------------
 
@@ -146,9 +199,9 @@ class JobHost:
             if job_id in self._jobs:
                 raise InvalidRequest(f"job {job_id!r} is here already")
             self._jobs[job_id] = HostedJob(job_id, name)
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            with tempfile.TemporaryDirectory(prefix=".incoming-", dir=self._root) as folder:
+            with tempfile.TemporaryDirectory(prefix=".incoming-", dir=self.root) as folder:
                 unpack(bytes(archive), Path(folder, "job"))
                 job = read_job(Path(folder, "job"))
                 app = job.app_of(SERVER if self._is_root else name)
@@ -235,7 +288,7 @@ class JobHost:
             run="zmqfl.fl.jobs.job_process:run",
             args=(str(job.order),),
             restart=Restart(policy="never"),
-            work=str(self._root / job.id / "work"),
+            work=str(self.root / job.id / "work"),
             exports=(),
             allow=(),
             jobs=False,
@@ -271,7 +324,7 @@ class JobHost:
             job.order.unlink(missing_ok=True)
         for file in Path(self._spec.run_dir).glob(f"{self._spec.fqcn}.{job.id}.*.json"):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self._root / job.id / "work", ignore_errors=True)
+        shutil.rmtree(self.root / job.id / "work", ignore_errors=True)
 
     # -- the ends of processes -----------------------------------------------------------------------------------------
 

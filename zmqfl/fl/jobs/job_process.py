@@ -2,12 +2,18 @@
 
 `python -m zmqfl.launch.site` executes `run` in the process of the cell SITE.JOB, or SITE in a simulation. Exit status:
 0 the run has ended, 1 it failed or was aborted, 2 somebody's mistake in the job, told in one line.
+
+SIGTERM or SIGINT aborts the run, which then ends in its order; a second one does as `zmqfl.launch.site` says.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +44,33 @@ def run(cell: Cell, order_file: str) -> int:
         except UserError as error:
             return mistaken(error)
         try:
-            return make_runner(cell, order, app, workspace).run()
+            runner = make_runner(cell, order, app, workspace)
+            with _aborted_by_signals(runner):
+                return runner.run()
         except Exception:  # while the logs of the run are still written
             log.exception("the run failed")
             return 1
+
+
+@contextmanager
+def _aborted_by_signals(runner: ServerRunner | ClientRunner) -> Iterator[None]:
+    """An exception in the middle of a user's code would leave it half done; the abort signal lets it end."""
+
+    def abort(number: int, frame: object) -> None:
+        restore()
+        reason = f"stopped by {signal.Signals(number).name}"
+        # Not here: this thread may hold any lock.
+        threading.Thread(target=runner.abort, args=(reason,), name="zmqfl-job-abort", daemon=True).start()
+
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    before = {each: signal.signal(each, abort) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        restore()
 
 
 def make_runner(cell: Cell, order: JobOrder, app: App, workspace: Workspace) -> ServerRunner | ClientRunner:

@@ -6,6 +6,9 @@
     job_wait     {job_id}                     every admitted cell         the same of one job, once it is over
     job_abort    {job_id, proof}              the user of the root        {}, once it is over
     job_exited   {job_id, status, ...}        the sites of the job        {}
+    job_mine     -                            every admitted cell         the running jobs of the site that asks
+
+What it knows of jobs is in SITE/jobs/jobs.json: a root that is started again goes on with those that ran.
 
 A job is code, which all sites run: so who submits one proves to be the user of the root, on its machine; see
 `zmqfl.cell.file_service`. The decisions are those of `zmqfl.fl.jobs.desk`.
@@ -20,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,9 +33,10 @@ from zmqfl.cell.message import Message
 from zmqfl.cell.net_agent import CHANNEL
 from zmqfl.cell.workers import blocked
 from zmqfl.errors import InvalidRequest, RequestFailed, TopologyErrors, ZmqflError, told
+from zmqfl.fl.jobs import records
 from zmqfl.fl.jobs.archive import unpack
 from zmqfl.fl.jobs.desk import DeskCommand, End, JobDesk, JobRecord, Settle, Start, names_of
-from zmqfl.fl.jobs.host import DEPLOY, END, EXITED, START, JobHost
+from zmqfl.fl.jobs.host import DEPLOY, END, EXITED, MINE, START, JobHost
 from zmqfl.fl.jobs.job_folder import SERVER, JobFolder, read_job
 from zmqfl.launch.spec import SiteSpec
 
@@ -56,6 +61,7 @@ class JobService:
         self._host = host
         self._desk = JobDesk(cell.fqcn)
         self._lock = threading.Lock()
+        self._file = host.root / "jobs.json"
         self._waiting: dict[str, list[Future[dict[str, Any]]]] = {}
 
     def serve(self) -> None:
@@ -66,9 +72,22 @@ class JobService:
             WAIT: self._wait,
             ABORT: self._abort,
             EXITED: self._exited,
+            MINE: self._mine,
         }
         for topic, answer in topics.items():
             self._cell.register_request_cb(CHANNEL, topic, answer)
+
+    def take_up(self) -> None:
+        """Go on with the jobs of an earlier start."""
+        for record in records.read(self._file):
+            self._obey(partial(self._desk.resume, record, time.time()), resumed=True)
+
+    def close(self) -> None:
+        """The server stops: its jobs end with it, and are not taken up again."""
+        with self._lock:
+            if any(not job.ended for job in self._desk.jobs.values()):
+                self._desk.stop(time.time())
+                records.write(self._file, self._desk.jobs.values())
 
     # -- people --------------------------------------------------------------------------------------------------------
 
@@ -137,6 +156,11 @@ class JobService:
                 return {}
         raise InvalidRequest("job_exited takes {job_id, status, mistake, words}")
 
+    def _mine(self, message: Message) -> list[dict[str, Any]]:
+        with self._lock:
+            found = self._desk.running_at(message.origin)
+            return [{"job_id": job.id, "name": name, "clients": dict(job.clients)} for job, name in found]
+
     def _spread(self, job_id: str, job: JobFolder, data: bytes, begun: Future[dict[str, Any]]) -> None:
         """Have all sites of a job get its files, and start it; on a thread of its own."""
         try:
@@ -175,11 +199,14 @@ class JobService:
 
     # -- the desk ------------------------------------------------------------------------------------------------------
 
-    def _obey(self, decide: Callable[[], list[DeskCommand]]) -> None:
+    def _obey(self, decide: Callable[[], list[DeskCommand]], resumed: bool = False) -> None:
         with self._lock:
             commands = decide()
+            records.write(self._file, self._desk.jobs.values())
         for command in commands:
             match command:
+                case Start(job_id=job_id) if resumed:
+                    self._host.resume(job_id, SERVER, dict(command.clients))
                 case Start():
                     self._start(command)
                 case End(site=site, job_id=job_id, patience=patience) if site == self._cell.fqcn:
