@@ -7,8 +7,8 @@
     deploy, order, job_process       what a process of a job finds, is told, and does
     job_logs, slots                  what it writes; how many of a simulation execute at once
     simulator                        a job on this machine
-    host, archive                    a job at a site of a launched federation
-    desk, job_service                the jobs of a federation, as its server has them
+    host, hosted_job, archive        a job at a site of a launched federation
+    desk, records, job_service       the jobs of a federation, as its server has them
 
 Its users import from these modules.
 """

@@ -20,7 +20,6 @@ import shutil
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,13 +37,14 @@ from zmqfl.errors import (
     UserError,
     ZmqflError,
 )
+from zmqfl.fl.jobs.hosted_job import HostedJob, process_spec
 from zmqfl.fl.jobs.order import JobOrder
 from zmqfl.fqcn import FQCN
 from zmqfl.launch.ending import USER_MISTAKE
 from zmqfl.launch.launcher import Job as Process
 from zmqfl.launch.local import LocalLauncher
 from zmqfl.launch.log_stream import last_lines
-from zmqfl.launch.spec import Restart, SiteSpec
+from zmqfl.launch.spec import SiteSpec
 from zmqfl.protocol.commands import EXIT_REPLACED
 
 if TYPE_CHECKING:
@@ -76,26 +76,6 @@ def serve_jobs(cell: Cell, spec: SiteSpec) -> JobHost:
         host.service = JobService(cell, spec, host)
         host.service.serve()
     return host
-
-
-@dataclass(slots=True)
-class HostedJob:
-    """A job at this site."""
-
-    id: str
-    name: str
-    process: Process | None = None
-    order: Path | None = None
-    starts: int = 0
-    is_ending: bool = False
-    timer: threading.Timer | None = None
-    """What is to be done next: kill it, or start it again."""
-
-    def forget_timer(self) -> None:
-        """Nothing is to be done next."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class JobHost:
@@ -269,30 +249,8 @@ class JobHost:
         if self._launcher is None:
             self._launcher = LocalLauncher(lambda process: self._ends.submit(self._exited, process))
         job.starts += 1
-        job.process = self._launcher.start(self._process_spec(job))
+        job.process = self._launcher.start(process_spec(self._spec, job, self.root, self._cell.urls))
         log.info("job %s: process %d", job.id, job.process.id)
-
-    def _process_spec(self, job: HostedJob) -> SiteSpec:
-        url = next((url for url in self._cell.urls if url.startswith("ipc:")), "")
-        if not url:
-            raise InvalidRequest(f"{self._spec.fqcn} has no Unix socket for jobs; add ipc:///PATH to its `listen`")
-        return replace(
-            self._spec,
-            fqcn=f"{self._spec.fqcn}.{job.id}",
-            parent=self._spec.fqcn,
-            parent_url=url,
-            parent_key="",
-            listen=(),
-            children=(),
-            keys="",
-            run="zmqfl.fl.jobs.job_process:run",
-            args=(str(job.order),),
-            restart=Restart(policy="never"),
-            work=str(self.root / job.id / "work"),
-            exports=(),
-            allow=(),
-            jobs=False,
-        )
 
     def _stop(self, job: HostedJob, force: bool) -> None:
         if job.process is not None and self._launcher is not None:
