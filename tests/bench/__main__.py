@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 
-from tests.bench import codecs, idle, lanes, objects, plane, requests, sealed, transfers, up
+from tests.bench import codecs, idle, jobs, lanes, objects, plane, requests, sealed, transfers, up
 from tests.bench.report import text_of, write
 
 BENCHMARKS = {
@@ -25,6 +25,7 @@ BENCHMARKS = {
     "plane": plane.run,
     "idle": idle.run,
     "up": up.run,
+    "jobs": jobs.run,
 }
 
 
