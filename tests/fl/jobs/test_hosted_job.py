@@ -14,7 +14,8 @@ from zmqfl.launch.spec import Restart, SiteSpec
 SITE = SiteSpec(
     federation="fl", fqcn="region.site-1", site="site-1", role="client", root="server", host="far", launcher="local",
     kind="local", run_dir="/run/fl", config=CellConfig(), parent="region", parent_url="tcp://far:1",
-    parent_key="k" * 40, keys="/keys", run="my:function", args=("x",), exports=("/srv",), allow=("a",), env={"A": "b"}, jobs=True,
+    parent_key="k" * 40, keys="/keys", run="my:function", args=("x",), exports=("/srv",), allow=("a",),
+    env={"A": "b"}, jobs=True,
 )  # fmt: skip
 
 
