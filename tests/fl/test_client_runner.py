@@ -355,13 +355,19 @@ def test_run_F07_a_client_that_stays_away_is_dead(run_of: MakeRun) -> None:
     times: list[Any] = []
 
     def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        hello = Task("hello", Shareable())
+        controller.broadcast_and_wait(hello, fl_ctx, ["site-1"])
+        while hello.completion_status != TaskCompletionStatus.OK:  # the client was not there yet
+            hello = Task("hello", Shareable())
+            controller.broadcast_and_wait(hello, fl_ctx, ["site-1"])
         tasks.append(Task("echo", Shareable()))
         controller.broadcast_and_wait(tasks[0], fl_ctx, ["site-1"])
         times.append(controller.get_client_disconnect_time("site-1"))
 
     def hang(name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        began.set()
-        abort_signal.wait(LONG)
+        if name == "echo":
+            began.set()
+            abort_signal.wait(LONG)
         return Shareable()
 
     run.serve(flow)
@@ -440,7 +446,7 @@ def test_a_result_that_cannot_travel_becomes_an_error(run_of: MakeRun) -> None:
 def test_a_result_that_nobody_wants_is_not_sent(run_of: MakeRun, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     run = run_of(2)
-    over = threading.Event()
+    began, over = threading.Event(), threading.Event()
 
     def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
         controller.broadcast_and_wait(Task("echo", Shareable({"slow": "site-2"})), fl_ctx, min_responses=1)
@@ -449,7 +455,9 @@ def test_a_result_that_nobody_wants_is_not_sent(run_of: MakeRun, caplog: pytest.
 
     def work(name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         if shareable["slow"] == fl_ctx.get_identity_name():
+            began.set()
             assert over.wait(LONG)
+        assert began.wait(LONG)
         return Shareable()
 
     run.serve(flow)

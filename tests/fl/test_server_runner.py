@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.fl.runs import Flow, Run
+from tests.fl.runs import Flow, Run, Trace
+from tests.system.federation import LONG
+from zmqfl.context.event_type import EventType
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.shareable import Shareable
 from zmqfl.context.signal import Signal
@@ -32,3 +35,62 @@ def test_one_task_for_two_clients(run_of: MakeRun) -> None:
     assert run.wait_all() == {"server": 0, "site-1": 0, "site-2": 0}
     assert results == {"site-1": 7, "site-2": 7}
     assert tasks[0].completion_status == TaskCompletionStatus.OK
+
+
+def test_a_server_that_is_stopped(run_of: MakeRun) -> None:
+    run = run_of(1)
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        raise KeyboardInterrupt
+
+    run.serve({"first": Flow(flow), "second": Flow(flow)})
+    run.client()
+    assert run.wait_all() == {"server": 1, "site-1": 1}
+    assert repr(run.server) == "<ServerRunner of job job-1, aborted: the server was stopped>"
+
+
+def test_abort_from_another_thread(run_of: MakeRun) -> None:
+    run = run_of(1)
+    began = threading.Event()
+    tasks: list[Task] = []
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        tasks.append(Task("t", Shareable()))
+        controller.broadcast(tasks[0], fl_ctx, ["nobody"])
+        began.set()
+        controller.broadcast_and_wait(Task("t", Shareable()), fl_ctx, ["nobody"])
+
+    run.serve(flow)
+    runner = run.client()
+    assert began.wait(LONG)
+    run.server.abort("enough")
+    run.server.abort("too late")
+    assert run.wait_all() == {"server": 1, "site-1": 1}
+    assert tasks[0].completion_status == TaskCompletionStatus.ABORTED
+    assert repr(runner) == "<ClientRunner site-1 of job job-1, aborted: by the server: enough>"
+
+
+def test_clients_that_come_before_their_server(run_of: MakeRun) -> None:
+    run = run_of(2)
+    run.all_clients()
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        controller.broadcast_and_wait(Task("t", Shareable()), fl_ctx, min_responses=0)
+
+    run.serve(flow)
+    assert run.wait_all() == {"server": 0, "site-1": 0, "site-2": 0}
+
+
+def test_an_event_that_ends_the_run_at_its_start(run_of: MakeRun) -> None:
+    run = run_of(1)
+    log: list[str] = []
+
+    def refuse(event: str, fl_ctx: FLContext) -> None:
+        if event == EventType.START_RUN:
+            component.system_panic("no disk", fl_ctx)
+
+    component = Trace(seen=refuse)
+    run.client()
+    run.serve({"flow": Flow(lambda *args: None, log)}, {"c": component})
+    assert run.wait_all() == {"server": 1, "site-1": 1}
+    assert log == []

@@ -81,6 +81,7 @@ class ClientRunner:
         self._reason = ""
         self._has_ended = False
         """The server has said that the run has ended."""
+        self._has_asked_last = False
         self._leaving: Future[list[Any]] = Future()
         """The reply to the server's question for our presence."""
         self._over = Signal(self.engine.abort_signal)
@@ -102,7 +103,7 @@ class ClientRunner:
         public |= {FLContextKey.CLIENT_NAME: name, FLContextKey.FQSN: name, FLContextKey.IS_LEAF: True}
         self.engine.note(public, {**private, FLContextKey.CLIENT_CONFIG: dict(client_config or {})})
         self._execution = TaskExecution(self.engine, router, data, results)
-        self._exchange = TaskExchange(cell, server, self.settings, self._over, secure)
+        self._exchange = TaskExchange(cell, server, self.settings, self._over, secure, self._end)
         self.fed_events = FedEvents(self.engine, self.settings.aux_timeout)
         cell.register_request_cb(CHANNEL, PRESENCE, self._be_present)
         cell.register_request_cb(CHANNEL, READY, self._hear_ready)
@@ -140,7 +141,7 @@ class ClientRunner:
                 return
             self.engine.fire_event(EventType.ABOUT_TO_START_RUN, fl_ctx)
             self.engine.fire_event(EventType.START_RUN, fl_ctx)
-        while not self._over.triggered:
+        while not self._has_asked_last and not self.is_aborted:
             with self.engine.new_context() as fl_ctx:
                 self._do_next(fl_ctx)
 
@@ -152,16 +153,17 @@ class ClientRunner:
         return False
 
     def _do_next(self, fl_ctx: FLContext) -> None:
-        """One iteration: at most one task."""
+        """One iteration: at most one task. It begins alike, whether or not the server has told of the end by now."""
         self.engine.fire_event(EventType.BEFORE_PULL_TASK, fl_ctx)
-        found = self._exchange.get(fl_ctx)
+        found = None if self._over.triggered else self._exchange.get(fl_ctx)
         if found is None:
-            if not self._over.triggered:
-                self._begin(fl_ctx)
+            if self._over.triggered or not self._begin(fl_ctx):
+                self._has_asked_last = True
             return
         task, peer = found
         match task.get_header(ReservedHeaderKey.TASK_NAME):
             case SpecialTaskName.END_RUN:
+                self._has_asked_last = True
                 self._end(task)
             case SpecialTaskName.TRY_AGAIN:
                 return

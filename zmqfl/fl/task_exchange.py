@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from zmqfl.cell.message import Message
 from zmqfl.cell.workers import blocked
 from zmqfl.context.aux_payload import unpack
 from zmqfl.context.fl_context import FLContext
+from zmqfl.context.keys import SpecialTaskName
 from zmqfl.context.peer_context import peer_context_of, public_props_of
 from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable, make_reply
@@ -47,14 +49,27 @@ _UNSENDABLE: Final = (
 
 
 class TaskExchange:
-    """See the module. `server`: the name of its cell. `signal` ends all waits."""
+    """See the module.
 
-    def __init__(self, cell: Cell, server: str, settings: RunSettings, signal: Signal, secure: bool) -> None:
+    `server`: the name of its cell. `signal` ends all waits. `ended` is called with the reply of a server whose run has
+    ended before this client could begin.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        server: str,
+        settings: RunSettings,
+        signal: Signal,
+        secure: bool,
+        ended: Callable[[Shareable], object],
+    ) -> None:
         self._cell = cell
         self._server = server
         self._settings = settings
         self._signal = signal
         self._secure = secure
+        self._ended = ended
         self._ready = threading.Event()
         self.problem = ""
         """Why `begin` has failed."""
@@ -74,7 +89,7 @@ class TaskExchange:
                 left = deadline - time.monotonic()
                 reply = self._ask(SYNC, Shareable(), fl_ctx, max(left, FIRST_PAUSE))
                 if reply is not None and reply.ok:
-                    return True
+                    return self._may_begin(reply)
                 self.problem = reply.error if reply is not None else "the cell is closed"
                 if reply is None or reply.return_code in REFUSED or left <= 0:
                     return False
@@ -84,6 +99,17 @@ class TaskExchange:
         finally:
             self._signal.remove_callback(self._wake)
         return False
+
+    def _may_begin(self, reply: Message) -> bool:
+        try:
+            said, _ = unpack(reply.payload)
+        except DecodeError as error:
+            self.problem = str(error)
+            return False
+        if said.get_header(ReservedHeaderKey.TASK_NAME) == SpecialTaskName.END_RUN:
+            self._ended(said)
+            return False
+        return True
 
     def get(self, fl_ctx: FLContext) -> tuple[Shareable, FLContext | None] | None:
         """A task, or what stands for none, and the context of the server; None when it could not be asked."""

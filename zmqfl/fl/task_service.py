@@ -75,7 +75,7 @@ class TaskService:
         self._result_filters = result_filters
         self.presence = Presence(cell, communicator.lose)
         self._changed = threading.Condition()
-        self._is_open = False
+        self._is_open = self._is_over = False
         self._syncs: list[tuple[str, int]] = []
         """Clients that want to begin: origin and number of the request."""
         self._asks: dict[str, _Ask] = {}
@@ -103,7 +103,12 @@ class TaskService:
         self._tell_all(READY, Shareable())
 
     def tell_end(self) -> None:
-        """Tell all clients that the run has ended, also those that are at work."""
+        """Tell all clients that the run has ended: those that are at work, and those that have not begun."""
+        with self._changed:
+            self._is_over = True
+            syncs, self._syncs = self._syncs, []
+        for origin, req_id in syncs:
+            self._reply(origin, req_id, self._end_reply())
         self._tell_all(END, self._end_reply())
 
     def wait_left(self, patience: float) -> None:
@@ -122,6 +127,8 @@ class TaskService:
     def _sync(self, message: Message) -> Any:
         self._client_of(message)
         with self._changed:
+            if self._is_over:
+                return packed(self._end_reply())
             if not self._is_open:
                 self._syncs.append((message.origin, message.req_id))
                 return None
