@@ -9,7 +9,8 @@ from zmqfl.context.event_type import EventType
 from zmqfl.context.events import fire_event
 from zmqfl.context.fl_component import FLComponent
 from zmqfl.context.fl_context import FLContext, FLContextManager
-from zmqfl.context.keys import FLContextKey
+from zmqfl.context.keys import EventScope, FLContextKey
+from zmqfl.context.shareable import Shareable
 from zmqfl.errors import ArgumentError
 
 
@@ -131,6 +132,22 @@ def test_system_panic() -> None:
     listener = Listener()
     listener.system_panic("no disk", Engine(listener).new_context())
     assert listener.heard == [(EventType.FATAL_SYSTEM_ERROR, "no disk")]
+
+
+def test_a_fed_event_is_heard_here_and_sent_by_the_engine() -> None:
+    class Sender(Engine):
+        sent: list[Any] = []
+
+        def send_fed_event(self, event_type: str, event_data: Shareable, targets: list[str] | None) -> None:
+            self.sent.append((event_type, event_data, targets))
+
+    listener, data = Listener(), Shareable({"x": 1})
+    for engine in Engine(listener), Sender(listener):
+        fl_ctx = engine.new_context()
+        FLComponent().fire_fed_event("mine", data, fl_ctx, ["site-1"])
+        assert fl_ctx.get_prop(FLContextKey.EVENT_SCOPE) == EventScope.LOCAL
+    assert listener.heard == [("mine", data)] * 2
+    assert Sender.sent == [("mine", data, ["site-1"])]
 
 
 def test_nothing_to_persist_by_default() -> None:

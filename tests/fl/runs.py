@@ -71,10 +71,10 @@ def echo(task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: 
 
 
 class Run:
-    """See the module. `config`: of the cells."""
+    """See the module. `federation`: of the cells."""
 
-    def __init__(self, count: int = 1, settings: RunSettings = SETTINGS, **options: Any) -> None:
-        self.federation = Federation(options.pop("config", QUICK), options.pop("keys", False))
+    def __init__(self, count: int = 1, settings: RunSettings = SETTINGS, federation: Federation | None = None) -> None:
+        self.federation = federation or Federation(QUICK)
         self.settings = settings
         self.names = [f"site-{number}" for number in range(1, count + 1)]
         self.threads: dict[str, threading.Thread] = {}

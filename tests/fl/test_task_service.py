@@ -6,17 +6,20 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.cell.sealed import CardedFederation
 from tests.fl.runs import JOB, Flow, Run, Trace, Work, echo
 from tests.system.federation import LONG
+from zmqfl.cell.message import Message
 from zmqfl.context.event_type import EventType as E
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable
 from zmqfl.context.signal import Signal
 from zmqfl.errors import CellReturnCode
-from zmqfl.fl.run_messages import CHANNEL, CHECK, GET, SUBMIT, packed
+from zmqfl.fl.run_messages import CHANNEL, CHECK, GET, LEAVE, SUBMIT, SYNC, packed
 from zmqfl.fl.task import ClientTask, Task, TaskCompletionStatus
 
 MakeRun = Callable[..., Run]
@@ -162,6 +165,34 @@ def test_a_secure_task_goes_to_secure_clients_only(run_of: MakeRun) -> None:
     assert run.wait_all() == {"server": 0, "site-1": 0}
     assert tasks[0].completion_status == S.ERROR
     assert "does not ask by secure messages" in str(tasks[0].exception)
+
+
+@pytest.mark.parametrize("size", [8, 1 << 19])
+def test_a_secure_run_is_sealed_from_end_to_end(run_of: MakeRun, size: int) -> None:
+    run = run_of(2, federation=CardedFederation())
+    sealed: list[tuple[str, bool]] = []
+    sums: list[float] = []
+
+    def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
+        assert client_task.result is not None
+        sums.append(float(client_task.result["w"].sum()))
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        task = Task("t", Shareable({"w": np.ones(size)}), secure=True, result_received_cb=received)
+        controller.broadcast_and_wait(task, fl_ctx, min_responses=2)
+        assert task.completion_status == S.OK
+
+    def look(message: Message) -> None:
+        sealed.append((message.topic, message.sealed))
+
+    run.hub.add_incoming_request_filter(CHANNEL, "*", look)
+    run.serve(flow, secure=True)
+    for name in run.names:
+        run.client(name, secure=True)
+    assert set(run.wait_all().values()) == {0}
+    assert sums == [float(size)] * 2
+    assert {topic for topic, _ in sealed} >= {SYNC, GET, CHECK, SUBMIT, LEAVE}
+    assert all(is_sealed for _, is_sealed in sealed)
 
 
 def test_messages_of_nobody_and_of_other_jobs(run_of: MakeRun) -> None:
