@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from zmqfl import Cell
-from zmqfl.cell.file_service import proof_of_user
 from zmqfl.cell.net_agent import CHANNEL as SITES
+from zmqfl.cell.user_proof import proof_of_user
 from zmqfl.errors import CellReturnCode
 from zmqfl.fl.jobs import archive
 from zmqfl.fl.jobs.job_service import SUBMIT, WAIT

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -136,7 +136,7 @@ def test_system_panic() -> None:
 
 def test_a_fed_event_is_heard_here_and_sent_by_the_engine() -> None:
     class Sender(Engine):
-        sent: list[Any] = []
+        sent: ClassVar[list[Any]] = []
 
         def send_fed_event(self, event_type: str, event_data: Shareable, targets: list[str] | None) -> None:
             self.sent.append((event_type, event_data, targets))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from zmqfl.cell.cell import Cell
-from zmqfl.cell.file_service import proof_of_user
 from zmqfl.cell.message import Message
 from zmqfl.cell.net_agent import CHANNEL
+from zmqfl.cell.user_proof import proof_of_user
 from zmqfl.cli.exits import NotRunning
 from zmqfl.cli.moving import line_of
 from zmqfl.cli.network import UNREACHABLE

@@ -12,8 +12,8 @@ from tests.fl.jobs.sample_jobs import write_job
 from tests.fl.jobs.test_host import spec_of
 from tests.system.federation import LONG, Federation
 from zmqfl.cell.cell import Cell
-from zmqfl.cell.file_service import proof_of_user
 from zmqfl.cell.net_agent import CHANNEL
+from zmqfl.cell.user_proof import proof_of_user
 from zmqfl.errors import CellReturnCode
 from zmqfl.fl.jobs.archive import pack
 from zmqfl.fl.jobs.host import EXITED, serve_jobs

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from zmqfl.cell.cell import Cell
-from zmqfl.cell.file_service import check_proof
 from zmqfl.cell.message import Message
 from zmqfl.cell.net_agent import CHANNEL
+from zmqfl.cell.user_proof import check_proof
 from zmqfl.cell.workers import blocked
 from zmqfl.errors import InvalidRequest, RequestFailed, TopologyErrors, ZmqflError, told
 from zmqfl.fl.jobs import records
@@ -97,7 +97,7 @@ class JobService:
                 pass
             case _:
                 raise InvalidRequest("job_submit takes {archive, proof}")
-        check_proof(Path(self._spec.run_dir) if self._spec.run_dir else None, proof, self._cell.fqcn, "submit jobs to")
+        self._check_proof(proof)
         data = bytes(archive)
         job = _looked_into(data)
         job_id = f"{_slug(job.meta.name)}-{secrets.token_hex(4)}"
@@ -127,9 +127,12 @@ class JobService:
                 pass
             case _:
                 raise InvalidRequest("job_abort takes {job_id, proof}")
-        check_proof(Path(self._spec.run_dir) if self._spec.run_dir else None, proof, self._cell.fqcn, "abort jobs of")
+        self._check_proof(proof)
         self._obey(lambda: self._desk.abort(job_id, "aborted by its user", time.time()))
         return self._end_of(job_id)
+
+    def _check_proof(self, proof: object) -> None:
+        check_proof(self._cell.fqcn, Path(self._spec.run_dir) if self._spec.run_dir else None, proof)
 
     def _end_of(self, job_id: str) -> Future[dict[str, Any]]:
         future: Future[dict[str, Any]] = Future()
