@@ -15,11 +15,11 @@ from math import inf
 from typing import TypeVar
 
 from zmqfl.cell.offering import Activity, Transaction
+from zmqfl.cell.timer import Timer
 from zmqfl.errors import ArgumentError, ClosedError
 from zmqfl.streaming.downloadable import TransactionDoneStatus
 from zmqfl.streaming.object_transaction import ObjectTransaction, Offered, Terminal
 from zmqfl.streaming.remembered import Remembered
-from zmqfl.streaming.timer import Timer
 from zmqfl.streaming.transfer_ledger import TransferLedger
 from zmqfl.streaming.transfer_outcome import TransferOutcome
 

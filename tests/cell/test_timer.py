@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from tests.system.federation import LONG, until
-from zmqfl.streaming.timer import Timer
+from zmqfl.cell.timer import Timer
 
 
 class Acts:
