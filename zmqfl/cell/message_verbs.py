@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
+from zmqfl.cell.message import Message
 from zmqfl.cell.registry import check_name, check_seconds
 from zmqfl.config import CellConfig
 
@@ -133,6 +134,14 @@ class MessageVerbs:
             else:
                 self._serving.finish(call, reply)
         return f"no request {', '.join(late)} of {to_cell} waits for a reply at {self.fqcn}" if late else ""
+
+    def when_cancelled(self, message: Message, cb: Callable[[], object]) -> None:
+        """Have `cb()` called, once, when nobody waits any more for the reply to `message`, the request of a handler.
+
+        That is: its caller has cancelled it, or has started anew, or its time-out is over; at once where it is already.
+        Never after the reply. It runs in any thread, often the reactor: it must be quick and must not wait.
+        """
+        self._serving.when_revoked(message.origin, message.req_id, cb)
 
     # -- within ------------------------------------------------------------------------------------------------------
 

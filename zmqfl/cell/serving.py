@@ -89,7 +89,7 @@ class Serving:
         """Calls that came sealed, and what their replies are sealed by."""
         self._deferred: dict[tuple[str, int], Call] = {}
         self._cancels: dict[Call, Callable[[], object]] = {}
-        """How to cancel the coroutine that serves a call."""
+        """How to cancel what serves a call."""
 
     def register(
         self,
@@ -327,6 +327,14 @@ class Serving:
         """The call that waits for a `send_reply`, if there is one."""
         return self._deferred.get((origin, id))
 
+    def when_revoked(self, origin: str, id: int, cb: Callable[[], object]) -> None:
+        """Have `cb` called when nobody waits for the reply any more; now, when that is so already. (A handler.)"""
+        call = self._deferred.get((origin, id))
+        if call is not None:
+            self._cancels[call] = cb
+        if call is None or (call.revoked and self._cancels.pop(call, None) is not None):
+            cb()
+
     def _outcome(self, call: Call, reply: Message) -> Outcome:
         headers = user_headers(reply)
         is_sealed = call in self._reply_keys
@@ -357,6 +365,7 @@ class Serving:
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         self._undefer(call)
+        self._cancels.pop(call, None)
         if (key := self._reply_keys.pop(call, None)) is not None and self._seals is not None:
             outcome = self._seals.seal_outcome(call, key, outcome)
         if call.expects_reply and not call.revoked:
