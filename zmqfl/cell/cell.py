@@ -89,6 +89,8 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, Fl
         self.fqcn = parse(fqcn)
         self.config = config or CellConfig()
         self.filters = Filters()
+        self.faces: dict[type, object] = {}
+        """What floors above keep with this cell, one of each type."""
         urls = [listen] if isinstance(listen, str) else list(listen or ())
         listeners = [endpoint_of(url, "listen", keys is not None, trusted_network) for url in urls]
         parent_endpoint = endpoint_of(parent, "parent", keys is not None, trusted_network) if parent else None
@@ -123,6 +125,7 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, Fl
         )  # fmt: skip
         self._board = Noticeboard(self._node, self._workers, self._submit, self._is_on_reactor)
         self._auto_pulls: list[AutoPull] = []
+        self._on_close: list[Callable[[], object]] = []
         offering, pulling = self._transfers.offering, self._transfers.pulling
         self._references = References(self._node, c, offering, pulling, self._is_on_reactor)
         self._asking = Asking(
@@ -185,6 +188,19 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, Fl
                 self._close(self.config.drain if drain is None else drain)
 
     stop = close
+
+    def on_close(self, cb: Callable[[], object]) -> None:
+        """Have `cb()` called when the cell begins to close, while it can still send; it must be quick."""
+        self._on_close.append(cb)
+
+    def run_on_worker(self, job: Callable[[], None]) -> None:
+        """Have `job()` run by a thread that may wait: a worker for handlers, or a new thread where none is free."""
+
+        def spawn() -> None:
+            threading.Thread(target=job, name=f"zmqfl-job:{self.fqcn}").start()
+
+        if not self._workers.submit(job, 0, spawn):
+            spawn()
 
     def wait_connected(self, timeout: float | None = None) -> bool:
         """Wait until the parent has bound this cell; False when it has not within `timeout` seconds."""
@@ -317,6 +333,8 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, Fl
     def _close(self, drain: float) -> None:
         for pulls in self._auto_pulls:
             pulls.close()
+        for cb in self._on_close:
+            cb()
         if self._reactor.is_started and not self._reactor.is_closed:
             with contextlib.suppress(ClosedError):  # the reactor has died
                 self._reactor.submit(lambda now: self._edges.begin_closing())
