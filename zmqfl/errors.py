@@ -8,6 +8,7 @@
     │   └── KeyFileError(file, ...)         a key that is missing, unreadable or open to others
     ├── UsageError                          the program called zmqfl in a way that cannot work
     │   ├── ArgumentError                   an argument of the wrong type or value     (also TypeError, ValueError)
+    │   │   └── SignatureError(method, parameter)  it does not fit the signature of a remote method
     │   ├── ClosedError                     the cell is stopped, or was never started
     │   ├── ForkedError                     the cell belongs to another process
     │   └── WouldDeadlockError              waiting here would stop what it waits for
@@ -18,8 +19,11 @@
     │   ├── LocalProtocolError              we broke a rule: a bug in zmqfl
     │   └── RemoteProtocolError             the peer did; its message is dropped and counted
     ├── RequestFailed(target, code, reason) a request that ended without an OK reply
-    │   └── ServiceUnavailable, InvalidRequest, InvalidSession, AuthenticationError, AbortRun
-    │                                       raised *by handlers* to choose the code that the caller gets
+    │   ├── ServiceUnavailable, InvalidRequest, InvalidSession, AuthenticationError, AbortRun
+    │   │                                   raised *by handlers* to choose the code that the caller gets
+    │   ├── RpcTimeout                      a remote method took longer than it may    (also a TimeoutError)
+    │   ├── NoSuchMethod                    nothing is published under that name       (also an AttributeError)
+    │   └── RemoteError(type_name, message, remote_traceback)  a remote method raised
     ├── TransferError(code, culprit, reason)  a push or pull that did not end well
     └── BlobError(file, problem, remedy)    bytes that cannot be read or written
         ├── SourceError                     the source cannot be read: vanished, unreadable, no regular file
@@ -130,6 +134,19 @@ class ArgumentError(UsageError, TypeError, ValueError):
     """An argument has the wrong type or value; the message names it."""
 
 
+class SignatureError(ArgumentError):
+    """The arguments of a call do not fit the signature of the remote method; it was not called.
+
+    Fields: `method`, and `parameter`, the name of the one that is wrong ("" where the fault is in no single one).
+    """
+
+    def __init__(self, problem: str, *, method: str = "", parameter: str = "") -> None:
+        self.problem = problem
+        self.method = method
+        self.parameter = parameter
+        super().__init__(f"{method}: {problem}" if method else problem)
+
+
 class ClosedError(UsageError):
     """The cell is stopped or not started."""
 
@@ -210,6 +227,32 @@ class AbortRun(RequestFailed):
     """Raised by a handler to tell the caller that the run is over."""
 
     code = CellReturnCode.ABORT_RUN
+
+
+class RpcTimeout(RequestFailed, TimeoutError):
+    """A remote method, or the next item of a remote generator, took longer than the call allows."""
+
+    code = CellReturnCode.TIMEOUT
+
+
+class NoSuchMethod(RequestFailed, AttributeError):
+    """The cell publishes no method of that name, or not to this caller."""
+
+    code = CellReturnCode.INVALID_REQUEST
+
+
+class RemoteError(RequestFailed):
+    """A remote method raised something that has no counterpart here; else it is the cause of that.
+
+    Fields: `type_name` (of what was raised, with its module; "" where it returned what cannot travel), `message`,
+    `remote_traceback` (text, files without their folders; may be empty).
+    """
+
+    def __init__(self, type_name: str, message: str, *, target: str = "", remote_traceback: str = "") -> None:
+        self.type_name = type_name
+        self.message = message
+        self.remote_traceback = remote_traceback
+        super().__init__(": ".join(filter(None, (type_name, message))), target=target)
 
 
 class TransferError(ZmqflError):
