@@ -6,7 +6,9 @@
     proxy           Proxy, Method: what a user calls    publication     an object and what of it may be called
     caller          sends a call, reads its reply       callee          runs a call
     remote_stream   RemoteStream: items of a generator  generators      the generators that callers read from
+                                                        supply          how far one runs, and who gets its items
                                                         caller_watch    who has calls under way, and is it alive
+                                                        watching        asks whether it is, and answers
 
     signatures      MethodDescription: a signature that travels, and arguments that fit it
     remote_errors   what a method raised, and what its caller sees

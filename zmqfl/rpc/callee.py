@@ -32,7 +32,7 @@ from zmqfl.errors import (
     SignatureError,
 )
 from zmqfl.rpc.caller_watch import Caller
-from zmqfl.rpc.generators import OpenGenerator, OpenGenerators
+from zmqfl.rpc.generators import Ask, OpenGenerator, OpenGenerators
 from zmqfl.rpc.names import ASKS, CALLS, STREAM, split_topic
 from zmqfl.rpc.publication import Method, Publication, is_stream
 from zmqfl.rpc.remote_errors import tell
@@ -114,7 +114,7 @@ class Callee:
 
     # -- generators --------------------------------------------------------------------------------------------------
 
-    def _more(self, message: Message) -> Message:
+    def _more(self, message: Message) -> None:
         match message.payload:
             case [str(id), int(credit)]:
                 pass
@@ -122,11 +122,18 @@ class Callee:
                 raise InvalidRequest("ask for [generator, number of items]")
         generator = self.generators.get(id, message.origin)
         self._cell.when_cancelled(message, partial(generator.call.cancel, "its reader waits no longer"))
-        try:
-            items, is_ended = generator.more(credit)
-        except Exception as error:  # noqa: BLE001  it is the reply
-            return self.reply_of(error)
-        return Message(payload=[items, is_ended])
+        generator.more((message.origin, message.req_id), credit)
+
+    def answer(self, ask: Ask, items: list[Any], is_ended: bool, error: BaseException | None) -> None:
+        """Reply to who has asked for items."""
+        origin, id = ask
+        if error is None:
+            reply = Message(payload=[items, is_ended])
+        elif isinstance(error, RequestFailed):
+            reply = make_reply(error.code, error.reason)
+        else:
+            reply = self.reply_of(error)
+        self._cell.send_reply(reply, origin, [id])
 
     def _close(self, message: Message) -> None:
         generator = self.generators.get(message.payload, message.origin)
@@ -188,38 +195,35 @@ class _Run:
         return asyncio.run_coroutine_threadsafe(self._await(coroutine), loop)
 
     async def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Message:
-        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(self._in_call(coroutine))
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
 
         def cancel(_: object) -> None:
             loop.call_soon_threadsafe(task.cancel)
 
         self._call.signal.add_callback(cancel)
         try:
-            value = await task
+            with running(self._call):
+                value = await coroutine
         except BaseException as error:  # noqa: BLE001  CancelledError too: it is how a call ends that nobody waits for
+            if isinstance(error, asyncio.CancelledError):
+                self._call.cancel("its coroutine was cancelled")
             return self._failed(error)
         finally:
             self._call.signal.remove_callback(cancel)
         self._end()
         return Message(payload=value)
 
-    async def _in_call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        with running(self._call):
-            return await coroutine
-
     def _opened(self, generator: Any) -> Message:
-        opened = OpenGenerator(generator, self._call, self._publication.loop, self._generator_ended)
-        self._id = opened.id
+        callee = self._callee
+        forget = callee.generators.remove
+        opened = OpenGenerator(generator, self._call, self._publication.loop, callee.answer, self._end, forget)
         if self._call.expects_reply:
             self._callee.generators.add(opened)
             self._call.signal.add_callback(lambda signal: self._callee.run(opened.close))
         else:
             opened.close()
         return Message({STREAM: opened.id})
-
-    def _generator_ended(self, error: str, cancelled: bool) -> None:
-        self._callee.generators.remove(self._id)
-        self._end(error, cancelled)
 
     def _failed(self, error: BaseException) -> Message:
         self._end(f"{type(error).__name__}: {error}", self._call.cancelled)

@@ -1,19 +1,8 @@
-"""Generators that callers read from: a generator runs only while its caller asks for items, and no further than that.
+"""Generators that callers read from: obeys `Supply`, which tells when one runs and who gets its items.
 
-    generator   event                            next      effect
-    idle        more(credit)                     stepping  next() until the reply is worth its way
-    stepping    an item, and room for more       stepping  next()
-    stepping    `credit` items, `MOST_BYTES`, or idle      the items are the reply
-                `LINGER` since the first
-    stepping    it returns                       ended     the items, and that it has ended
-    stepping    it raises                        ended     the items are lost to the error, which is the reply
-    stepping    more                             stepping  refused: one reader asks once at a time
-    idle        close, cancelled                 ended     the generator is closed: its `finally` runs
-    stepping    close, cancelled                 stepping  as soon as the step ends; a coroutine is cancelled
-    ended       more                             ended     `NoSuchMethod`: it is not known any more
-
-The reader asks for the next items while it works on the last, so a quick generator costs a round trip per `credit`
-items, and a slow one sends each item at once. Source: rule R29; zerorpc's `_zpc_more`.
+The generator runs in the worker of the request that asked for items and goes on while there is room for others; that
+request has long been answered then. An async generator runs on the loop that published it, or on one of its own.
+Source: rule R29; zerorpc's `_zpc_more`.
 """
 
 from __future__ import annotations
@@ -22,96 +11,108 @@ import asyncio
 import inspect
 import secrets
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final, cast
 
 from zmqfl.cell.workers import blocked
 from zmqfl.errors import InvalidRequest, NoSuchMethod, ServiceUnavailable
 from zmqfl.rpc.running import RunningCall, running
+from zmqfl.rpc.supply import CloseSource, Command, Forget, Give, Produce, Refuse, Supply
 
 MOST_OPEN: Final = 256
 """Generators that one cell may have open here."""
-MOST_CREDIT: Final = 1024
-"""Items of one reply."""
-MOST_BYTES: Final = 1 << 20
-"""Bytes of items after which a reply is sent, as far as their sizes can be told without encoding them."""
-LINGER: Final = 0.002
-"""Seconds after its first item at which a reply is sent."""
 
 _END: Final = object()
 
+Ask = tuple[str, int]
+"""Who asked, and the number of its request."""
+Answer = Callable[[Ask, list[Any], bool, BaseException | None], object]
+"""Told the ask, and items and whether they are the last, or an error."""
+
 
 class OpenGenerator:
-    """One generator and who reads from it. `ended(error, cancelled)` is called once."""
+    """One generator. `answer` is called for each ask; `ended(error, cancelled)` once, when it has run to its end or was
+    closed; `forget(id)` once, when nobody can ask for more."""
 
     def __init__(
         self,
         generator: Any,
         call: RunningCall,
         loop: asyncio.AbstractEventLoop | None,
+        answer: Answer,
         ended: Callable[[str, bool], object],
+        forget: Callable[[str], object],
     ) -> None:
         self.id = secrets.token_hex(16)
         self.call = call
         self._source = _source(generator, loop)
+        self._supply = Supply()
+        self._lock = threading.Lock()
+        self._answer = answer
         self._ended = ended
-        self._stepping = threading.Lock()
-        self._is_over = False
+        self._forget = forget
 
-    def more(self, credit: int) -> tuple[list[Any], bool]:
-        """The next items, at least one unless it has ended; and whether it has. Raises what the generator raises."""
-        if not self._stepping.acquire(blocking=False):
-            raise InvalidRequest("these items are being made already; ask once at a time")
-        try:
-            if self._is_over:
-                raise NoSuchMethod("the generator was closed")
-            items, is_ended = self._step(max(1, min(credit, MOST_CREDIT)))
-            if is_ended:
-                self._finish("", False)
-            return items, is_ended
-        except BaseException as error:
-            if not isinstance(error, NoSuchMethod) or not self._is_over:
-                self._finish(f"{type(error).__name__}: {error}", self.call.cancelled)
-            raise
-        finally:
-            self._stepping.release()
-            if self.call.cancelled:
-                self.close()
+    def more(self, ask: Ask, credit: int) -> None:
+        """Somebody waits for items. Returns when the generator has nothing to do for now: call it in a worker."""
+        with self._lock:
+            commands = self._supply.more(ask, credit)
+        self._obey(commands)
 
     def close(self) -> None:
         """Have its `finally` run, unless it runs just now: then that is done as soon as it gives an item."""
-        if self._stepping.acquire(blocking=False):
-            try:
-                self._finish("", True)
-            finally:
-                self._stepping.release()
+        with self._lock:
+            commands = self._supply.close()
+        self._obey(commands)
 
-    def _step(self, credit: int) -> tuple[list[Any], bool]:
-        items: list[Any] = []
-        size, until = 0, 0.0
-        with running(self.call):
-            while not self.call.cancelled:
-                if (item := self._source.next(self.call)) is _END:
-                    return items, True
-                items.append(item)
-                size += size_of(item)
-                until = until or time.monotonic() + LINGER
-                if len(items) >= credit or size >= MOST_BYTES or time.monotonic() >= until:
-                    break
-        return items, False
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Give(ask, items, is_ended, error):
+                    self._answer(cast(Ask, ask), items, is_ended, error)
+                case Refuse(ask):
+                    text = "these items are closed, or asked for already; ask once at a time"
+                    self._answer(cast(Ask, ask), [], False, InvalidRequest(text))
+                case Produce():
+                    self._produce()
+                case CloseSource():
+                    self._close_source()
+                case Forget():
+                    self._forget(self.id)
 
-    def _finish(self, error: str, cancelled: bool) -> None:
-        """Close the generator; with `_stepping` held."""
-        if self._is_over:
-            return
-        self._is_over = True
+    def _produce(self) -> None:
+        goes_on = True
+        while goes_on:
+            item, error = self._next()
+            if item is _END:
+                self._note_end(error)
+            with self._lock:
+                if item is _END:
+                    commands = self._supply.finished(error)
+                else:
+                    commands = self._supply.produced(item, size_of(item))
+                goes_on = self._supply.is_producing  # looked at here: later another worker may have begun
+            self._obey(commands)
+
+    def _next(self) -> tuple[Any, BaseException | None]:
+        try:
+            with running(self.call):
+                return self._source.next(self.call), None
+        except BaseException as error:  # noqa: BLE001  SystemExit too: it ends the generator, not the process
+            return _END, error
+
+    def _close_source(self) -> None:
+        error = None
         try:
             with running(self.call):
                 self._source.close()
-        except Exception as failure:  # noqa: BLE001  of its `finally`; the items are the reader's already
-            error = error or f"{type(failure).__name__}: {failure}"
-        self._ended(error, cancelled)
+        except BaseException as failure:  # noqa: BLE001  of its `finally`; nobody waits for it
+            error = failure
+        self._note_end(error, closed=True)
+
+    def _note_end(self, error: BaseException | None, closed: bool = False) -> None:
+        self._source.release()
+        text = "" if error is None else f"{type(error).__name__}: {error}"
+        self._ended(text, closed or self.call.cancelled)
 
 
 class OpenGenerators:
@@ -158,6 +159,9 @@ class _Plain:
     def close(self) -> None:
         self._generator.close()
 
+    def release(self) -> None:
+        """Nothing is held."""
+
 
 class _Async:
     """Steps an async generator on the loop that published it, or on one of its own."""
@@ -171,11 +175,12 @@ class _Async:
         return self._run(_next(self._generator, call), call)
 
     def close(self) -> None:
-        try:
-            self._run(self._generator.aclose(), None)
-        finally:
-            if self._runner is not None:
-                self._runner.close()
+        self._run(self._generator.aclose(), None)
+
+    def release(self) -> None:
+        """Its own loop."""
+        if self._runner is not None:
+            self._runner.close()
 
     def _run(self, step: Any, call: RunningCall | None) -> Any:
         if self._loop is None:

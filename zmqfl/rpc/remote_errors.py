@@ -21,6 +21,7 @@ MOST_FRAMES: Final = 20
 MOST_TEXT: Final = 4000
 """Characters of a message, and of a traceback, that travel."""
 MOST_ARGUMENTS: Final = 8
+_HERE: Final = __file__.rpartition("/")[0]
 
 SAFE: Final[dict[str, type[Exception]]] = {
     kind.__name__: kind
@@ -86,8 +87,10 @@ def _is_plain(value: object) -> bool:
 
 
 def _lines(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)[-MOST_FRAMES:]
-    return "\n".join(f"{each.filename.rpartition('/')[2]}:{each.lineno} in {each.name}" for each in frames)
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(_HERE)]
+    return "\n".join(
+        f"{each.filename.rpartition('/')[2]}:{each.lineno} in {each.name}" for each in frames[-MOST_FRAMES:]
+    )
 
 
 def _cut(text: str) -> str:

@@ -78,7 +78,8 @@ class RemoteStream:
         """Read no more: the remote generator is closed, its `finally` runs. May be called more than once."""
         self._is_open = False
         self._items.clear()
-        if (asked := self._asked) is not None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
             asked.cancel()
         self._finalizer()
 
