@@ -5,6 +5,7 @@ The floors, each importing only from those below:
     cli         `zmqfl ...`, thin
     fl          runs: tasks, controllers, executors, filters, runners
     launch      Plan -> processes
+    rpc         methods of one cell, called from another: Rpc
     streaming   FLARE's streaming: FileStreamer, FileDownloader, ObjectStreamer, CellEngine
     context     FLARE's context: FLContext, Signal, Shareable, components and events
     cell        what a user holds: Cell, handles, messages, filters
@@ -54,7 +55,11 @@ if TYPE_CHECKING:
     from zmqfl.errors import (
         BlobError,
         CellReturnCode,
+        NoSuchMethod,
+        RemoteError,
         RequestFailed,
+        RpcTimeout,
+        SignatureError,
         SinkError,
         SourceChangedError,
         SourceError,
@@ -73,6 +78,10 @@ if TYPE_CHECKING:
     from zmqfl.fl.task import ClientTask, SendOrder, Task, TaskCompletionStatus
     from zmqfl.fl.task_filters import TaskFilters
     from zmqfl.fqcn import FQCN, FqcnInfo
+    from zmqfl.rpc.proxy import Proxy
+    from zmqfl.rpc.remote_stream import RemoteStream
+    from zmqfl.rpc.rpc import Rpc
+    from zmqfl.rpc.running import RunningCall, current_call
     from zmqfl.streaming.array_downloader import add_arrays, download_arrays
     from zmqfl.streaming.cacheable import CacheableObject, ItemConsumer
     from zmqfl.streaming.cell_engine import CellEngine
@@ -151,6 +160,7 @@ __all__ = [
     "MessageHeaderKey",
     "MetaKey",
     "NetAgent",
+    "NoSuchMethod",
     "ObjectConsumer",
     "ObjectDownloader",
     "ObjectProducer",
@@ -160,20 +170,27 @@ __all__ = [
     "ProduceRC",
     "Prop",
     "Props",
+    "Proxy",
     "PullHandle",
     "PushHandle",
     "PushProgress",
     "PushReport",
     "Received",
     "ReceivedObject",
+    "RemoteError",
+    "RemoteStream",
     "RequestFailed",
     "RequestHandle",
     "ReturnCode",
+    "Rpc",
+    "RpcTimeout",
     "RunSettings",
+    "RunningCall",
     "SendOrder",
     "ServerRunner",
     "Shareable",
     "Signal",
+    "SignatureError",
     "SinkError",
     "SourceChangedError",
     "SourceError",
@@ -199,6 +216,7 @@ __all__ = [
     "ZmqflError",
     "add_arrays",
     "add_file",
+    "current_call",
     "download_arrays",
     "download_file",
     "download_object",
@@ -238,8 +256,8 @@ _HOMES: Final = {
     "context.shareable": "Shareable",
     "context.signal": "Signal",
     "context.workspace": "Workspace",
-    "errors": "BlobError CellReturnCode RequestFailed SinkError SourceChangedError SourceError TransferError "
-    "UserError ZmqflError",
+    "errors": "BlobError CellReturnCode NoSuchMethod RemoteError RequestFailed RpcTimeout SignatureError SinkError "
+    "SourceChangedError SourceError TransferError UserError ZmqflError",
     "fl.client": "Client",
     "fl.client_runner": "ClientRunner",
     "fl.controller": "Controller",
@@ -251,6 +269,10 @@ _HOMES: Final = {
     "fl.task": "ClientTask SendOrder Task TaskCompletionStatus",
     "fl.task_filters": "TaskFilters",
     "fqcn": "FQCN FqcnInfo",
+    "rpc.proxy": "Proxy",
+    "rpc.remote_stream": "RemoteStream",
+    "rpc.rpc": "Rpc",
+    "rpc.running": "RunningCall current_call",
     "streaming.array_downloader": "add_arrays download_arrays",
     "streaming.cacheable": "CacheableObject ItemConsumer",
     "streaming.cell_engine": "CellEngine",

@@ -25,6 +25,16 @@ EXPECTED = {
         "site-2: EXECUTION_EXCEPTION, and nothing was kept",
         "server: ERROR, False",
     ],
+    "rpc_calculator.py": [
+        "published: divide(a: float, b: float = 2.0) -> float",
+        "published: trig.half_turn() -> float",
+        "7 / 2 = 3.5",
+        "half a turn: 180.0",
+        "squares: [0, 1, 4, 9, 16]",
+        "not sent: c",
+        "raised there: division by zero",
+        "waited a tenth of a second",
+    ],
     "secure_push.py": [
         "secure=False: both sites have it; could the relay read it? yes",
         "secure=True: both sites have it; could the relay read it? no",
