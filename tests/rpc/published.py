@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from tests.system.federation import LONG
+from zmqfl import Cell, Rpc
 from zmqfl.rpc.running import RunningCall, current_call
 
 
@@ -151,3 +152,24 @@ class Held:
     def _note(self, how: str) -> None:
         self.ended.append(how)
         self.over.release()
+
+
+class Services(Calculator):
+    """What `tests.system.test_rpc_cli` calls."""
+
+    def rpc_fail(self, how: str) -> None:
+        raise {"value": ValueError("no such layer"), "own": NotADecimalError("x")}[how]
+
+    def rpc_hold(self) -> None:
+        """Until it is cancelled."""
+        current_call().wait()
+
+
+class NotADecimalError(Exception):
+    """It has no counterpart at the caller."""
+
+
+def run(cell: Cell) -> None:
+    """What a site runs."""
+    Rpc.of(cell).publish(Services(), access={"[!s]*": "*"})
+    Rpc.of(cell).publish(Trigonometry(), "trig")

@@ -23,7 +23,7 @@ from zmqfl.cell.cell import Cell
 from zmqfl.cell.handles import Handle, RequestHandle, failure
 from zmqfl.cell.message import Message
 from zmqfl.cell.read_handle import ReadHandle
-from zmqfl.errors import ArgumentError, CellReturnCode, RpcTimeout
+from zmqfl.errors import ArgumentError, CellReturnCode, RpcTimeout, ServiceUnavailable
 from zmqfl.fqcn import parse
 from zmqfl.rpc.access import Access
 from zmqfl.rpc.callee import Callee
@@ -102,7 +102,8 @@ class Rpc:
         `timeout`, `timeout_parameter`: as of `Rpc`, for the calls by this proxy. `secure`: calls and replies are sealed
         from end to end, and the other cell has proof of who calls.
         Raises `FqcnError`, `ArgumentError`; the handle `AuthenticationError` when this cell may call nothing there,
-        `InvalidRequest` when nothing is published, `RequestFailed` when the cell cannot be reached, `RpcTimeout`.
+        `InvalidRequest` or `ServiceUnavailable` when nothing is published, `RequestFailed` when the cell cannot be
+        reached, `RpcTimeout`.
         """
         caller = self._caller(target, timeout, secure)
         parameter = _check_parameter(self.timeout_parameter if timeout_parameter is None else timeout_parameter)
@@ -154,6 +155,9 @@ def _answer(caller: Caller, reply: Message) -> Any:
         return reply.payload
     if reply.return_code is CellReturnCode.TIMEOUT:
         raise RpcTimeout(f"no answer within {caller.timeout:g} s", target=caller.target)
+    if reply.return_code is CellReturnCode.PROCESS_EXCEPTION:
+        text = f"it publishes nothing ({reply.error}); `Rpc.of(cell).publish` does"
+        raise ServiceUnavailable(text, target=caller.target)
     raise failure(caller.target, reply.return_code, reply.error)
 
 

@@ -30,14 +30,17 @@ _KINDS: Final = (
 _NAMED = re.compile(r"'(\w+)'")
 
 
-class _Default:
-    """Stands for a default that only the callee knows."""
+class _Text:
+    """Shown as it is: an annotation that is text, or "..." for a default that only the callee knows."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __repr__(self) -> str:
-        return "..."
+        return self._text
 
 
-_DEFAULT: Final = _Default()
+_DEFAULT: Final = _Text("...")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def describe(path: str, function: Callable[..., Any]) -> MethodDescription:
     parameters = tuple((each.name, int(each.kind), each.default is not each.empty) for each in _each(signature))
     is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
     doc = (inspect.getdoc(function) or "")[:MOST_DOC]
-    return MethodDescription(path, parameters, str(signature)[:MOST_TEXT], doc, is_stream)
+    return MethodDescription(path, parameters, _told(signature)[:MOST_TEXT], doc, is_stream)
 
 
 def read_descriptions(payload: Any) -> tuple[MethodDescription, ...]:
@@ -124,6 +127,16 @@ def _signature(parameters: Iterable[tuple[str, int, bool]]) -> inspect.Signature
             for name, kind, has_default in parameters
         ]
     )
+
+
+def _told(signature: inspect.Signature) -> str:
+    """The text of a signature, without quotes around annotations that are text already."""
+    parameters = [each.replace(annotation=_unquoted(each.annotation)) for each in _each(signature)]
+    return str(signature.replace(parameters=parameters, return_annotation=_unquoted(signature.return_annotation)))
+
+
+def _unquoted(annotation: Any) -> Any:
+    return _Text(annotation) if isinstance(annotation, str) else annotation
 
 
 def _is_path(path: str) -> bool:
