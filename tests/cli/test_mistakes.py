@@ -190,6 +190,17 @@ MISTAKES: list[tuple[str, str]] = [
     ("jobs frob", "No such command 'frob'; see `zmqfl jobs --help`"),
     ("up jobs-program.yaml", "sites.site-1.jobs: the program that `run` names would take over the process"),
     # asking
+    ("rpc ls", "Missing argument 'SITE'; see `zmqfl rpc ls --help`"),
+    ("rpc frob", "No such command 'frob'; see `zmqfl rpc --help`"),
+    ("rpc ls a..b", "SITE: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("rpc ls a --service x/y", "--service: name 'x/y' is none for a service; use up to 64 letters"),
+    ("rpc call", "Missing argument 'SITE.METHOD'; see `zmqfl rpc call --help`"),
+    ("rpc call site-1", "SITE.METHOD: 'site-1' names no method; write it as in site-1.add"),
+    ("rpc call site-1.add one", "ARGS: 'one' is not JSON (Expecting value: line 1 column 1 (char 0)); put text in"),
+    ("rpc call site-1.add b=one", "ARGS: 'b=one' is not JSON"),
+    ("rpc call site-1.add @nowhere", "ARGS: '@nowhere' cannot read 'nowhere': No such file or directory; name a text"),
+    ("rpc call site-1.add 1 b=1 b=2", "ARGS: 'b' is given twice; give each parameter once"),
+    ("rpc call site-1.add --tto 0", "Invalid value for '--tto': Input should be greater than or equal to 0.001"),
     ("logs --since yesterday -t fl", "--since: 'yesterday' is no time; write 30s, 10m, 2h or 2026-01-31T12:00:00"),
 ]  # fmt: skip
 
@@ -200,6 +211,8 @@ NOT_RUNNING: list[tuple[str, str]] = [
     ("route site-1 -t good.yaml", "federation 'fl' does not run here; start it by `zmqfl up` with its file"),
     ("request site-1 info", "no federation runs here; start one by `zmqfl up FILE`"),
     ("rtt site-1", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("rpc ls site-1", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("rpc call site-1.add 1 2", "no federation runs here; start one by `zmqfl up FILE`"),
     ("push good.yaml --to site-1", "no federation runs here; start one by `zmqfl up FILE`"),
     ("push --npz plain.npz --to site-1", "no federation runs here; start one by `zmqfl up FILE`"),
     ("retrieve site-1 model", "no federation runs here; start one by `zmqfl up FILE`"),

@@ -21,6 +21,7 @@ VERBS: Final = {
     "transfers": "transfers", "props": "props", "announcements": "announcements",
     "keygen": "keys", "provision": "provision", "topology": "topology",
     "simulator": "simulator", "submit": "submit", "jobs": "jobs",
+    "rpc": "rpc",
 }  # fmt: skip
 """Verb -> the module of `zmqfl.cli` with the function of that name, or with `app`, verbs of its own."""
 
