@@ -482,3 +482,33 @@ def test_a_fire_runs_the_handler_and_nobody_waits(server: Cell, site: Cell) -> N
     assert come.wait(LONG)
     assert seen == [([1], "site-1", False)]
     assert counter(server, "fires") == 1
+
+
+def test_who_asked_is_told_of_the_close_while_the_cell_can_still_send(server: Cell, site: Cell) -> None:
+    said: list[Any] = []
+
+    def farewell() -> None:
+        said.append(site.request("server", "test", "echo", "bye").result(LONG).payload)
+
+    site.on_close(farewell)
+    site.close()
+    site.close()
+    assert said == ["bye"]
+
+
+def test_a_job_runs_on_a_worker_and_on_a_thread_where_none_is_free(federation: Federation) -> None:
+    ran: list[str] = []
+    done = threading.Semaphore(0)
+
+    def job() -> None:
+        ran.append(threading.current_thread().name)
+        done.release()
+
+    cell = federation.start("server")
+    cell.run_on_worker(job)
+    assert done.acquire(timeout=LONG)
+    cell.close()
+    cell.run_on_worker(job)
+    assert done.acquire(timeout=LONG)
+    assert ran[0].startswith("zmqfl-calls:server")
+    assert ran[1] == "zmqfl-job:server"

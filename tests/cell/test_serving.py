@@ -256,6 +256,57 @@ def test_the_most_specific_registration_serves_and_a_second_one_replaces_the_fir
     assert site.request("server", "test", "one").result(LONG).payload == "new"
 
 
+# --------------------------------------------------------------------------------------- when nobody waits any more
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout", "restart"])
+def test_a_handler_learns_that_nobody_waits(federation: Federation, server: Cell, how: str) -> None:
+    entered, told = threading.Event(), threading.Event()
+
+    def handle(message: Message) -> str:
+        server.when_cancelled(message, told.set)
+        entered.set()
+        assert told.wait(LONG)
+        return "unheard"
+
+    server.register_request_cb("test", "wait", handle)
+    server.register_request_cb("test", "echo", lambda message: message.payload)
+    site = federation.start("site-1", server, None)
+    handle_ = site.request("server", "test", "wait", timeout=0.05 if how == "timeout" else LONG)
+    assert entered.wait(LONG)
+    if how == "cancel":
+        handle_.cancel()
+    elif how == "restart":
+        site.close(drain=0)
+        federation.start("site-1", server, None).request("server", "test", "echo", 1).result(LONG)
+    assert told.wait(LONG)
+    until(lambda: not server._serving._cancels)
+
+
+def test_a_handler_that_asks_too_late_is_told_at_once(server: Cell, site: Cell) -> None:
+    asked: list[Message] = []
+    calls: list[str] = []
+    server.register_request_cb("test", "keep", asked.append)
+    assert outcome(site, "keep", timeout=0.01)[0] == "timeout"
+    server.when_cancelled(asked[0], lambda: calls.append("told"))
+    assert calls == ["told"]
+
+
+def test_after_the_reply_nobody_is_told(server: Cell, site: Cell) -> None:
+    calls: list[str] = []
+
+    def handle(message: Message) -> str:
+        server.when_cancelled(message, lambda: calls.append("told"))
+        return "done"
+
+    server.register_request_cb("test", "reply", handle)
+    for _ in range(3):
+        assert outcome(site, "reply")[2] == "done"
+    until(lambda: not server._serving._cancels)
+    site.close()
+    assert calls == []
+
+
 # ----------------------------------------------------------------------------------------- what a handler may return
 
 

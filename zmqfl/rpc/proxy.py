@@ -85,7 +85,9 @@ class Namespace:
         self._members = members
 
     def __getattr__(self, name: str) -> Any:
-        members = self.__dict__.get("_members", {})  # a copy of this object has none at first
+        if name.startswith("__") or "_members" not in self.__dict__:  # a copy has none at first
+            raise AttributeError(name)
+        members = self._members
         if name in members:
             return members[name]
         near = get_close_matches(name, members, 1)
