@@ -12,11 +12,12 @@ import sys
 from dataclasses import asdict
 from functools import partial
 
-from tests.bench import codecs, idle, jobs, lanes, objects, plane, requests, sealed, transfers, up
+from tests.bench import codecs, idle, jobs, lanes, objects, plane, requests, rpc, sealed, transfers, up
 from tests.bench.report import text_of, write
 
 BENCHMARKS = {
     "requests": requests.run,
+    "rpc": rpc.run,
     "lanes": lanes.run,
     "transfers": transfers.run,
     "objects": objects.run,

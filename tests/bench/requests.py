@@ -49,7 +49,7 @@ def run(quick: bool) -> Result:
     rounds: dict[tuple[int, int], dict[str, list[float]]] = {}
     with TemporaryDirectory() as folder, ExitStack() as stack:
         peers = [*_zmqfl(Path(folder)), *(peer for peer in OTHERS if not missing(peer.environment, peer.needs))]
-        clients = {peer.name: stack.enter_context(_connected(peer)) for peer in peers}
+        clients = {peer.name: stack.enter_context(connected(peer)) for peer in peers}
         for number in range(-1, count):  # one more round, to warm up
             for size in SIZES.values():
                 for in_flight in (1, IN_FLIGHT):
@@ -83,7 +83,8 @@ def _zmqfl(folder: Path) -> list[Peer]:
 
 
 @contextmanager
-def _connected(peer: Peer) -> Iterator[Process]:
+def connected(peer: Peer) -> Iterator[Process]:
+    """A client that is connected to its server; both end with the block."""
     server = Process(PEERS + peer.module, "server", *peer.arguments, environment=peer.environment)
     try:
         client = Process(PEERS + peer.module, "client", json.dumps(server.ready), environment=peer.environment)
