@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, NoReturn, Protocol
 
+from zmqfl.cell.timer import Timer
 from zmqfl.cell.workers import Workers, blocked
 from zmqfl.config import MIB
 from zmqfl.context.fl_context import FLContext
@@ -31,7 +32,6 @@ from zmqfl.fl.run_settings import RunSettings
 from zmqfl.fl.task import ClientTask, Task, TaskCallback, TaskCompletionStatus
 from zmqfl.fl.task_board import Assign, BoardCommand, Complete, EndRun, Submission, TaskBoard, TryAgain
 from zmqfl.fl.task_plans import Plan
-from zmqfl.streaming.timer import Timer
 
 log = logging.getLogger("zmqfl.fl")
 
