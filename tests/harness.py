@@ -32,6 +32,8 @@ from zmqfl.errors import CellReturnCode
 from zmqfl.fqcn import FQCN
 from zmqfl.protocol.commands import (
     Call,
+    ChannelAnswered,
+    ChannelEvent,
     Command,
     Exit,
     FactsChanged,
@@ -39,6 +41,7 @@ from zmqfl.protocol.commands import (
     FlowEnded,
     Hangup,
     Invoke,
+    ItemsCame,
     Listen,
     Note,
     Outcome,
@@ -47,6 +50,7 @@ from zmqfl.protocol.commands import (
     Revoke,
     Send,
     Work,
+    WriterChanged,
 )
 from zmqfl.protocol.node import Node
 from zmqfl.transport.outbox import ByteBudget, Outbox
@@ -161,6 +165,8 @@ class Net:
         """Milliseconds by which the clock of a cell that starts from now on is wrong."""
         self.when_ended: Callable[[Host], None] = lambda host: None
         """Told of each process that ended by itself, with its status in `exited`."""
+        self.on_channel: Callable[[Host, ChannelEvent], None] = lambda host, event: None
+        """Told what readers and writers of channels are."""
         self.works = Works(self)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -405,6 +411,8 @@ class Net:
                     host.revoked.append(command.call)
                 case Hangup():
                     pass  # nothing waits for a connection here
+                case ItemsCame() | WriterChanged() | ChannelAnswered():
+                    self.on_channel(host, command)
                 case _ if isinstance(command, Work):
                     self.works.obey(host, command)
                 case _:

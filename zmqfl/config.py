@@ -59,6 +59,8 @@ class CellConfig:
     """Requests per caller that the callee remembers so that none runs twice; when full it refuses."""
     reply_bytes: int = 8 * MIB
     """Bytes of replies per caller that the callee keeps for a caller that has not confirmed them."""
+    channel_budget: int = 1024 * MIB
+    """Bytes that the buffers of all readers of this broker's channels may come to hold; above it no more may read."""
     calls_min: int = 8
     """Threads for handlers that are kept when idle."""
     calls_max: int = 64

@@ -31,6 +31,9 @@ Commit      give the file its final name; later `Node.pull_committed`
 Abandon     close the sink after a failure; later `Node.pull_abandoned`
 PullEnded   a pull of this cell's own has ended; its handle learns how
 FactsChanged the plane says something new
+ItemsCame   items of a channel have come for a reader of this cell
+WriterChanged how it is with a writer of this cell
+ChannelAnswered a broker has answered, or cannot
 PeerChanged a neighbour is up, suspected, stalled or gone
 Redial      make the connection of a lane anew: libzmq never retries after a refusal
 Hangup      forget a connection: nothing that still comes from it counts
@@ -396,6 +399,35 @@ class PullEnded:
 
 
 @record
+class ItemsCame:
+    """Items for reader `place` of this cell. `counts`: what its buffer at the broker has left out until now, decimated
+    and dropped; `gaps`: [writer, first, last] of what did not come; `end`: nothing more will come, and why."""
+
+    place: int
+    items: list[Any]
+    counts: tuple[int, int] | None = None
+    gaps: tuple[tuple[str, int, int], ...] = ()
+    end: str | None = None
+
+
+@record
+class WriterChanged:
+    """How it is with writer `place` of this cell: its state, and what became of the puts that were asked for."""
+
+    place: int
+    state: Any
+    placed: tuple[Any, ...] = ()
+
+
+@record
+class ChannelAnswered:
+    """What a broker has answered to the question with this ticket."""
+
+    ticket: Any
+    outcome: Outcome
+
+
+@record
 class FactsChanged:
     """These facts are new, or (without a body) over, for those who watch here. None at all: the plane is current again,
     and says what it said before."""
@@ -458,14 +490,17 @@ Command = (
     | Send | FlowEnded | Invoke | Revoke | Finish
     | Produce | Settle | PushEnded | OpenStream | Consume | CloseStream
     | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded
+    | ItemsCame | WriterChanged | ChannelAnswered
     | FactsChanged | PeerChanged | Redial | Hangup | Exit | Note
 )  # fmt: skip
 
+ChannelEvent = ItemsCame | WriterChanged | ChannelAnswered
+"""What readers and writers of channels are told."""
 Work = (
     Produce | Settle | PushEnded | OpenStream | Consume | CloseStream
-    | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded
+    | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded | ChannelEvent
 )  # fmt: skip
-"""What transfers have done on workers."""
+"""What goes up in order: transfers have it done on workers, channels hand it to their readers and writers."""
 
 EXIT_REPLACED = 75
 """EX_TEMPFAIL of sysexits.h: a newer start of the same site holds the name."""

@@ -2,7 +2,7 @@
 
     Post                     transit; as a flow when it is long
     Deliver, GiveBack        arrivals: a message of this cell to itself, or one that found no way
-    Invoke, internal         transfers or plane: a request, or a fire, for a machine of this node
+    Invoke, internal         transfers, channels or plane: a request, or a fire, for a machine of this node
     Ask, Unask, Answer       requester and responder, for those machines; their Finish goes back to who has asked
     Tell                     transit, as a fire
     FlowMoved, FlowEnded     whoever waits for what a flow carries
@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from zmqfl.fqcn import FQCN
 from zmqfl.protocol.arrivals import Arrivals
+from zmqfl.protocol.channels.channels import CHANNELS
 from zmqfl.protocol.commands import (
     Answer,
     Ask,
@@ -69,6 +70,8 @@ class Interpreter:
                     out += [command, *self._flow_ended(command, now)]
                 case Invoke() if command.call.channel == PLANE:
                     out += self._take_plane(command.call, now)
+                case Invoke() if command.call.channel in CHANNELS:
+                    out += self.obey(m.channels.receive(command.call, now), now)
                 case Invoke() if command.call.channel.startswith(INTERNAL) and command.call.channel != SEAL:
                     out += self.obey(m.transfers.receive(command.call, now), now)
                 case Ask():
@@ -153,6 +156,8 @@ class Interpreter:
         m = self._machines
         if m.plane.has(ask.owner):
             return self.obey(m.plane.machine_answered(ask.owner, ask.tag, finish.target, finish.outcome, now), now)
+        if m.channels.has(ask.owner):
+            return self.obey(m.channels.answered(ask.owner, ask.tag, finish.outcome, now), now)
         return self.obey(m.transfers.answered(ask.owner, ask.tag, finish.target, finish.outcome, now), now)
 
     # -- the plane -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Protocol
 from zmqfl.config import CellConfig
 from zmqfl.protocol.acceptor import Acceptor
 from zmqfl.protocol.asks import Asks
+from zmqfl.protocol.channels.channels import Channels
 from zmqfl.protocol.commands import Command
 from zmqfl.protocol.fence import FenceTable
 from zmqfl.protocol.flow_receiver import FlowReceiver
@@ -74,6 +75,7 @@ class Machines:
         )  # fmt: skip
         self.transfers = Transfers(fqcn, instance, config, Ways(self.neighbours))
         self.asks = Asks(self.requester)
+        self.channels = Channels(fqcn, config.channel_budget, sessions)
         self.plane = Plane(fqcn, instance, has_parent, config.heartbeat)
         self.fence = 0 if has_parent else self.fences.issue(fqcn, wall_ms)
         """The fence token of this start; 0 until a parent has issued it."""
@@ -82,6 +84,7 @@ class Machines:
         self._last_id = 0
         timed: tuple[Timed, ...] = (
             self.acceptor, self.requester, self.responder, self.flows, self.assembly, self.transfers, self.plane,
+            self.channels,
         )  # fmt: skip
         self._timed = timed if self.uplink is None else (self.uplink, *timed)
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from zmqfl.config import CellConfig
 from zmqfl.errors import CellReturnCode
+from zmqfl.protocol.channels.client import Client
 from zmqfl.protocol.commands import Call, Command, Outcome, Post, Send
 from zmqfl.protocol.entrance import Entrance
 from zmqfl.protocol.interpreter import Interpreter
@@ -66,6 +67,7 @@ class Node:
         self.transit, self.flows, self.assembly = machines.transit, machines.flows, machines.assembly
         self.requester, self.responder = machines.requester, machines.responder
         self.transfers, self.asks, self.plane = machines.transfers, machines.asks, machines.plane
+        self.channels = machines.channels
         self.door = Door(machines, self._obey)
 
     # -- verbs ---------------------------------------------------------------------------------------------------
@@ -132,6 +134,10 @@ class Node:
     def transfer(self, act: Callable[[Transfers], list[Command]], now: float) -> list[Command]:
         """A verb of the user's, or the result of work, for one of the machines that push and pull."""
         return self._obey(act(self.transfers), now)
+
+    def channel(self, act: Callable[[Client], list[Command]], now: float) -> list[Command]:
+        """A verb of a reader or writer of channels."""
+        return self._obey(act(self.channels.client), now)
 
     def publish(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
         """Say something to everybody on the plane, or withdraw it (None)."""
