@@ -80,9 +80,10 @@ class FanOut:
 
     def create(self, who: str, broker: str, name: str, key: str = "", **options: Any) -> int:
         """Make a channel."""
-        if key:
-            self.net.hosts[who].node.channels.client.keys[broker, name] = key_of(key)
-        return self.ask(who, broker, "create", name=name, public=not key, **options)
+        host, ticket, secret = self.net.hosts[who], self._ticket(), key_of(key) if key else None
+        headers = {"name": name, "public": not key, **options}
+        self.act(host, lambda client: client.create(broker, headers, ticket, TIMEOUT, secret))
+        return ticket
 
     def read(
         self, who: str, broker: str, channel: str, terms: BufferTerms, *, ahead: int = 1 << 16, slow: bool = False,

@@ -25,6 +25,12 @@
     │   ├── NoSuchMethod                    nothing is published under that name       (also an AttributeError)
     │   └── RemoteError(type_name, message, remote_traceback)  a remote method raised
     ├── TransferError(code, culprit, reason)  a push or pull that did not end well
+    ├── ChannelError(channel, broker, reason)  a channel cannot be used so
+    │   ├── ChannelExistsError              the name is taken
+    │   ├── ChannelUnknownError             there is no such channel, or it is private and the key is wrong
+    │   ├── ChannelDeniedError              only its owner may do this
+    │   ├── ChannelEndedError               it has ended: deleted, expired, its owner or its broker is gone
+    │   └── BufferFullError(readers)        the buffers of these readers refused an item
     └── BlobError(file, problem, remedy)    bytes that cannot be read or written
         ├── SourceError                     the source cannot be read: vanished, unreadable, no regular file
         │   └── SourceChangedError          it was replaced, modified or cut short since it was opened
@@ -266,6 +272,47 @@ class TransferError(ZmqflError):
         self.code = code
         self.culprit = culprit
         super().__init__(f"{culprit}: {code}: {reason}" if culprit else f"{code}: {reason}")
+
+
+class ChannelError(ZmqflError):
+    """A channel cannot be used so.
+
+    Fields: `channel` (its name, "" when it is about none), `broker` (FQCN of the cell that it is at), `reason`.
+    """
+
+    def __init__(self, reason: str, *, channel: str = "", broker: str = "") -> None:
+        self.reason = reason
+        self.channel = channel
+        self.broker = broker
+        place = f"channel {channel!r} at {broker}" if channel else broker
+        super().__init__(f"{place}: {reason}" if place else reason)
+
+
+class ChannelExistsError(ChannelError):
+    """There is a channel of this name already."""
+
+
+class ChannelUnknownError(ChannelError):
+    """There is no such channel, or it is private and the key is wrong: which of both nobody is told."""
+
+
+class ChannelDeniedError(ChannelError):
+    """Only the owner of a channel may delete it, and write to it when it has a single writer."""
+
+
+class ChannelEndedError(ChannelError):
+    """The channel has ended; `reason`: deleted, expired, or who is gone."""
+
+
+class BufferFullError(ChannelError):
+    """An item was refused: by the full buffers of readers that want their writers to know, or as too large for them.
+
+    Adds the field `readers`: their FQCNs.
+    """
+
+    def __init__(self, reason: str, *, channel: str = "", broker: str = "", readers: tuple[str, ...] = ()) -> None:
+        self.readers = readers
+        super().__init__(reason, channel=channel, broker=broker)
 
 
 class BlobError(ZmqflError):

@@ -401,13 +401,15 @@ class PullEnded:
 @record
 class ItemsCame:
     """Items for reader `place` of this cell. `counts`: what its buffer at the broker has left out until now, decimated
-    and dropped; `gaps`: [writer, first, last] of what did not come; `end`: nothing more will come, and why."""
+    and dropped; `gaps`: [writer, first, last] of what did not come; `end`: nothing more will come, and why; `lost`: its
+    broker is gone, and did not say so itself."""
 
     place: int
     items: list[Any]
     counts: tuple[int, int] | None = None
     gaps: tuple[tuple[str, int, int], ...] = ()
     end: str | None = None
+    lost: bool = False
 
 
 @record

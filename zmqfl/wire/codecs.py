@@ -12,5 +12,7 @@ REFERENCE: Final = 3
 """Where the value is to be had, see `zmqfl.cell.references`."""
 RECORDS: Final = 4
 """Part of a stream of records, see `zmqfl.cell.records`."""
+PACKED: Final = 5
+"""An item of a channel with packed frames, see `zmqfl.cell.channel_items`."""
 SEALED: Final = 16
 """Sealed for its targets, see `zmqfl.wire.seal`."""

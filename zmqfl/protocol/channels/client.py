@@ -54,6 +54,8 @@ class _Question:
     timeout: float
     key: bytes | None = None
     place: int | None = None
+    owns: bool = False
+    """The key is of no use when there is no channel of it."""
 
 
 class Client:
@@ -86,6 +88,16 @@ class Client:
     def ask(self, broker: str, topic: str, headers: dict[str, Any], ticket: Any, timeout: float) -> list[Command]:
         """Ask a broker something."""
         return self._send(_Question(self._bond(broker), topic, headers, ticket, timeout))
+
+    def create(
+        self, broker: str, headers: dict[str, Any], ticket: Any, timeout: float, key: bytes | None
+    ) -> list[Command]:
+        """Ask for a channel of this cell; `key`: only who knows it may come in."""
+        name = broker, str(headers["name"])
+        owns = key is not None and name not in self.keys  # else there is one, and the broker says so
+        if key is not None and owns:
+            self.keys[name] = key
+        return self._send(_Question(self._bond(broker), "create", headers, ticket, timeout, owns=owns))
 
     def read(
         self, broker: str, inlet: Inlet, headers: dict[str, Any], ticket: Any, timeout: float, key: bytes | None
@@ -179,7 +191,10 @@ class Client:
         elif why == "challenge":
             text = f"{bond.peer} has no channel {question.headers.get('c')!r}, or it is private; give its key"
             outcome = replace(outcome, error=text, headers={"why": "unknown"})
-        if outcome.code is CellReturnCode.OK or why:
+        failed = outcome.code is not CellReturnCode.OK
+        if (failed and question.owns) or (not failed and question.topic == "delete"):
+            self.keys.pop((bond.peer, str(question.headers.get("name", question.headers.get("c")))), None)
+        if not failed or why:
             commands = bond.hold()
         else:
             commands = self._look_lost(bond, outcome)
@@ -327,7 +342,7 @@ class Client:
 
     def _ended(self, place: int, what: Inlet | Outlet, reason: str) -> list[Command]:
         if isinstance(what, Inlet):
-            return [ItemsCame(place, [], end=reason)]
+            return [ItemsCame(place, [], end=reason, lost=True)]
         what.end(reason)
         return [*self._changed(place, what), *self._close_ended(place)]
 
