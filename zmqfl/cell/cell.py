@@ -25,6 +25,8 @@ from typing import Self
 
 from zmqfl.cell.asking import Asking
 from zmqfl.cell.auto_pull import AutoPull
+from zmqfl.cell.channel_edges import ChannelEdges
+from zmqfl.cell.channel_verbs import ChannelVerbs
 from zmqfl.cell.edges import CellEdges
 from zmqfl.cell.filters import Filters
 from zmqfl.cell.flare_names import FlareNames
@@ -60,7 +62,7 @@ FIRST_CONNECTION = 2.0
 """Seconds that entering a cell waits for its parent. A parent that is not there yet is no error."""
 
 
-class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, FlareNames):
+class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, ChannelVerbs, NeighbourVerbs, KeyVerbs, FlareNames):
     """See the module.
 
     `fqcn`: the name. `listen`: URLs for children, `tcp://host:port` (port 0: any) or `ipc:///path`. `parent`: the URL
@@ -124,6 +126,7 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, Fl
             self._node, c, self._files, self._workers, self.filters, self._submit, time.monotonic, self._seals
         )  # fmt: skip
         self._board = Noticeboard(self._node, self._workers, self._submit, self._is_on_reactor)
+        self._channels = ChannelEdges(self._node, self._workers, self._submit, self._is_on_reactor)
         self._auto_pulls: list[AutoPull] = []
         self._on_close: list[Callable[[], object]] = []
         offering, pulling = self._transfers.offering, self._transfers.pulling
@@ -137,7 +140,7 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, NeighbourVerbs, KeyVerbs, Fl
         )  # fmt: skip
         self._edges = CellEdges(
             self._node, self._asking, self._serving, self._peers, self._transfers, self._references, self._seals,
-            self._board, self._send_outcome, on_exit,
+            self._board, self._channels, self._send_outcome, on_exit,
         )  # fmt: skip
         self._reactor = Reactor(
             self._node,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zmqfl.cell.asking import Asking
+from zmqfl.cell.channel_edges import ChannelEdges
 from zmqfl.cell.handles import Handle
 from zmqfl.cell.identity import no_card
 from zmqfl.cell.noticeboard import Noticeboard
@@ -19,7 +20,7 @@ from zmqfl.cell.references import References
 from zmqfl.cell.serving import Serving
 from zmqfl.cell.transfer_edges import TransferEdges
 from zmqfl.errors import CellReturnCode
-from zmqfl.protocol.commands import Call, Command, Exit, Finish, Outcome, PeerChanged, Work
+from zmqfl.protocol.commands import Call, ChannelEvent, Command, Exit, Finish, Outcome, PeerChanged, Work
 from zmqfl.protocol.node import Node
 from zmqfl.protocol.transfers import SEAL
 
@@ -42,6 +43,7 @@ class CellEdges:
         references: References,
         seals: SealedCalls | None,
         board: Noticeboard,
+        channels: ChannelEdges,
         reply: Callable[[Call, Outcome], None],
         on_exit: Callable[[int, str], object] | None,
     ) -> None:
@@ -59,6 +61,7 @@ class CellEdges:
         self._references = references
         self._seals = seals
         self._board = board
+        self._channels = channels
         self._reply = reply
         self._on_exit = on_exit
         self._running: set[Call] = set()
@@ -98,8 +101,11 @@ class CellEdges:
         self._look_idle()
 
     def work(self, command: Work) -> None:
-        """Have something of a transfer done."""
-        self._transfers.work(command)
+        """Have something of a transfer done, or tell a reader or writer of a channel."""
+        if isinstance(command, ChannelEvent):
+            self._channels.hear(command)
+        else:
+            self._transfers.work(command)
 
     def facts_changed(self, facts: tuple[Any, ...]) -> None:
         """The plane says something new."""
@@ -126,6 +132,7 @@ class CellEdges:
         self._asking.close()
         self._transfers.close()
         self._board.close()
+        self._channels.close()
         for handle in self._ready:
             handle._finish(False)
         self.idle.set()
