@@ -119,7 +119,7 @@ class ChannelVerbs:
         The handle raises `ChannelExistsError`, `ChannelError` where the broker has no room, `RequestFailed`.
         Raises `ArgumentError`, `ClosedError`.
         """
-        broker = self._broker(broker)
+        broker, seconds = self._broker(broker), _seconds(timeout)
         headers = {
             "name": name, "public": key is None, "lifetime": lifetime, "single": single, "last": last,
             "last_size": last_size,
@@ -128,7 +128,7 @@ class ChannelVerbs:
         secret = None if key is None else key_of(key)
 
         def act(client: Client, question: Question, now: float) -> list[Command]:
-            return client.create(broker, headers, question, _seconds(timeout), secret)
+            return client.create(broker, headers, question, seconds, secret)
 
         def value(outcome: Outcome) -> Channel:
             return Channel(self, name, broker, outcome.headers["id"], key)
@@ -151,7 +151,7 @@ class ChannelVerbs:
         `on_active(bool)`: called when somebody begins to read, and when nobody does any more.
         The handle raises `ChannelUnknownError`, `ChannelDeniedError` where only its owner writes, `RequestFailed`.
         """
-        broker = self._broker(broker)
+        broker, seconds = self._broker(broker), _seconds(timeout)
         place = self._channels.next_place()
         most = self.config.payload_limit
         writer = ChannelWriter(
@@ -164,7 +164,7 @@ class ChannelVerbs:
             return writer
 
         def act(client: Client, question: Question, now: float) -> list[Command]:
-            return client.write(broker, place, {"c": name}, question, _seconds(timeout), secret)
+            return client.write(broker, place, {"c": name}, question, seconds, secret)
 
         return self._ask_channel(name, broker, value, act, (place, writer))
 
@@ -199,7 +199,7 @@ class ChannelVerbs:
         The handle raises `ChannelUnknownError`, `ChannelError` where the broker has no room, `RequestFailed`.
         Raises `ArgumentError`, `ClosedError`.
         """
-        broker = self._broker(broker)
+        broker, seconds = self._broker(broker), _seconds(timeout)
         terms = BufferTerms(_policy(policy), items, size, every, first, hz)
         window = _ahead(ahead, terms, local)
         place = self._channels.next_place()
@@ -216,7 +216,7 @@ class ChannelVerbs:
 
         def act(client: Client, question: Question, now: float) -> list[Command]:
             headers = {"c": name, "b": row, "last": last}
-            return client.read(broker, Inlet(place, window), headers, question, _seconds(timeout), secret)
+            return client.read(broker, Inlet(place, window), headers, question, seconds, secret)
 
         return self._ask_channel(name, broker, value, act, (place, reader))
 
@@ -263,10 +263,10 @@ class ChannelVerbs:
         timeout: float,
         value: Callable[[Outcome], Any],
     ) -> Handle[Any]:
-        where = self._broker(broker)
+        where, seconds = self._broker(broker), _seconds(timeout)
 
         def act(client: Client, question: Question, now: float) -> list[Command]:
-            return client.ask(where, topic, headers, question, _seconds(timeout))
+            return client.ask(where, topic, headers, question, seconds)
 
         return self._ask_channel(name, where, value, act)
 

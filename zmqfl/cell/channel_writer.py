@@ -105,6 +105,7 @@ class ChannelWriter:
         self._confirming: dict[int, Handle[bool]] = {}
         self._activity: list[Handle[bool]] = []
         self._closing = False
+        self._closed: BaseException | None = None
         self._calls = SerialQueue(edges.workers)
 
     # -- any thread ----------------------------------------------------------------------------------------------------
@@ -116,6 +117,8 @@ class ChannelWriter:
         already, `ClosedError`.
         """
         handle: Handle[bool] = Handle(on_cancel=lambda: self._give_up(handle), on_reactor=self._edges.on_reactor)
+        if self._closed is not None:
+            raise self._closed
         if not wait_for_active and self._skips():
             handle._finish(False)
             return handle
@@ -254,6 +257,7 @@ class ChannelWriter:
     def close_with(self, error: BaseException) -> None:
         """The cell is closed."""
         with self._lock:
+            self._closed = error
             self.end = self.end or "its cell was closed"
             waiting, self._waiting = [each.handle for each in self._waiting], deque()
             waiting += [*self._confirming.values(), *self._activity]
@@ -315,8 +319,8 @@ class ChannelWriter:
                 self._waiting.remove(waiting)
                 self._skipped += 1
 
-    def _ended(self) -> ChannelEndedError:
-        return ChannelEndedError(self.end or "", channel=self.channel, broker=self.broker)
+    def _ended(self) -> BaseException:
+        return self._closed or ChannelEndedError(self.end or "", channel=self.channel, broker=self.broker)
 
     def __repr__(self) -> str:
         how = "active" if self._state.active else "idle"

@@ -163,6 +163,7 @@ class CellEdges:
     def leave(self, now: float) -> list[Command]:
         """Fail what still waits, say BYE; `left` is set when all neighbours have answered."""
         self._asking.close()
+        self._channels.close()
         self._running.clear()
         self._leaving = True
         commands = self._node.stop(now)

@@ -50,8 +50,8 @@ class Bond:
         """Why it is over; "" while it is not."""
         self.instance = 0
         """Of the other cell, where that is what counts."""
-        self.nonce = b""
-        """What the other cell must prove the key of a private channel with."""
+        self.nonces: dict[bytes, None] = {}
+        """What the other cell may prove the key of a private channel with, each once."""
         self.places: dict[int, Any] = {}
         """What hangs on it: the readers and writers of the client."""
         self.is_held = False

@@ -16,7 +16,6 @@ out together.
 from __future__ import annotations
 
 from collections import Counter
-from math import inf
 from typing import Any
 
 from zmqfl.errors import CellReturnCode, DecodeError
@@ -30,6 +29,8 @@ from zmqfl.protocol.channels.seat import WRITER_WINDOW, Seat
 from zmqfl.protocol.channels.subscription import Subscription
 from zmqfl.protocol.commands import Answer, Call, Command, Outcome
 
+AT_ONCE = 0.0
+"""A deadline that has passed."""
 MOVES = (ITEMS, NEWS, ATTEND)
 """Topics that need a bond that is there already."""
 
@@ -134,7 +135,7 @@ class Broker:
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do."""
         if self._is_due:
-            return -inf
+            return AT_ONCE
         times = [channel.expires for channel in self.names.values()]
         times += [bond.deadline for bond in self.bonds.values()]
         return min((at for at in times if at is not None), default=None)

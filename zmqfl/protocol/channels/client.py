@@ -20,12 +20,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Any
 
 from zmqfl.errors import CellReturnCode, DecodeError
 from zmqfl.protocol.channels.bond import TO_BROKER, Bond
-from zmqfl.protocol.channels.broker import MOVES
+from zmqfl.protocol.channels.broker import AT_ONCE, MOVES
 from zmqfl.protocol.channels.inlet import Inlet
 from zmqfl.protocol.channels.items import Part
 from zmqfl.protocol.channels.news import Row
@@ -186,8 +185,9 @@ class Client:
         if bond.lost:
             outcome = Outcome(CellReturnCode.COMM_ERROR, bond.lost)
         elif why == "challenge" and question.key is not None and isinstance(outcome.headers.get("nonce"), bytes):
-            proof = proof_of(question.key, outcome.headers["nonce"], str(question.headers["c"]), self._fqcn)
-            return self._send(replace(question, headers={**question.headers, "p": proof}, key=None))
+            nonce = outcome.headers["nonce"]
+            proof = proof_of(question.key, nonce, str(question.headers["c"]), self._fqcn)
+            return self._send(replace(question, headers={**question.headers, "p": proof, "q": nonce}, key=None))
         elif why == "challenge":
             text = f"{bond.peer} has no channel {question.headers.get('c')!r}, or it is private; give its key"
             outcome = replace(outcome, error=text, headers={"why": "unknown"})
@@ -223,7 +223,7 @@ class Client:
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do."""
         if self._is_due:
-            return -inf
+            return AT_ONCE
         return min((at for bond in self.bonds.values() if (at := bond.deadline) is not None), default=None)
 
     # -- bonds ---------------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ from zmqfl.wire.codecs import PAYLOAD_CODEC
 MOST_CHANNELS = 4096
 MOST_PLACES = 16384
 """Readers and writers of one cell."""
+MOST_NONCES = 256
+"""Questions of one cell that may be about to be proved at once."""
 MAX_NAME = 256
 PROVE = "prove"
 PROVE_TIMEOUT = 10.0
@@ -125,11 +127,10 @@ class Questions:
         channel = self._find(call)
         if channel is not None and (channel.options.public or channel.owner is bond):
             return self._admit(bond, call, channel, now)
-        proof, nonce = call.headers.get("p"), bond.nonce
-        if not isinstance(proof, bytes) or not nonce:
-            bond.nonce = self._random().to_bytes(8, "big") + self._random().to_bytes(8, "big")
-            raise Refused("challenge", "prove that you know the key", nonce=bond.nonce)
-        bond.nonce = b""
+        proof, nonce = call.headers.get("p"), call.headers.get("q")
+        if not isinstance(proof, bytes) or not isinstance(nonce, bytes) or nonce not in bond.nonces:
+            raise Refused("challenge", "prove that you know the key", nonce=self._new_nonce(bond))
+        del bond.nonces[nonce]
         if channel is None:
             raise self._unknown(call)
         self._proofs += 1
@@ -137,6 +138,13 @@ class Questions:
         headers = {"s": channel.owner.session, "c": channel.name, "w": bond.peer, "q": nonce, "p": proof}
         owner = (channel.owner.peer,)
         return [Ask(self, self._proofs, owner, TO_CLIENT, PROVE, headers, 0, (), PROVE_TIMEOUT, repeatable=True)]
+
+    def _new_nonce(self, bond: Bond) -> bytes:
+        nonce = self._random().to_bytes(8, "big") + self._random().to_bytes(8, "big")
+        bond.nonces[nonce] = None
+        if len(bond.nonces) > MOST_NONCES:
+            del bond.nonces[next(iter(bond.nonces))]
+        return nonce
 
     def _admit(self, bond: Bond, call: Call, channel: Channel, now: float) -> list[Command]:
         place = call.headers.get("i")
