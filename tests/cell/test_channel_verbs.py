@@ -179,9 +179,9 @@ def test_chan_R4_wait_holds_a_confirmed_put(site: Cell, other: Cell) -> None:
 
 def test_chan_R4_a_put_without_room_waits(site: Cell, other: Cell) -> None:
     _, writer = made(site)
-    reader = subscribed(other, writer, policy="wait", items=1)
+    reader = subscribed(other, writer, policy="wait", items=10)
     big = bytes(ROOM // 4)
-    handles = []
+    handles: list[Any] = []
     while not handles or handles[-1].done():
         handles.append(writer.put(big))
         assert len(handles) < 100
@@ -189,15 +189,20 @@ def test_chan_R4_a_put_without_room_waits(site: Cell, other: Cell) -> None:
 
     def put_on() -> None:
         while len(rest) < 100_000:
-            writer.put(len(rest))
-            rest.append(len(rest))
+            rest.append(b"%d" % len(rest) + bytes(8 * KIB))
+            try:
+                writer.put(rest[-1])
+            except ServiceUnavailable:
+                rest.pop()
+                raise
 
     with pytest.raises(ServiceUnavailable, match="puts wait on 'c'"):
         put_on()
     assert len(rest) >= MOST_WAITING - len(handles)
     values = texts(reader, len(handles) + len(rest))
     assert values == [big] * len(handles) + rest
-    assert writer.statistics().taken == len(values)
+    writer.close().result(LONG)
+    assert writer.statistics().sent == len(values)
 
 
 def test_chan_R5_raise_reaches_the_writer_that_put_one_too_many(site: Cell, other: Cell, server: Cell) -> None:

@@ -38,8 +38,8 @@ def a_channel(f: FanOut, *readers: str, terms: BufferTerms = ALL, **options: int
     return writer, [reader for _, reader in found]
 
 
-def terms(policy: Policy, items: int = 3, **more: int) -> BufferTerms:
-    return BufferTerms(policy, items, **more)
+def terms(policy: Policy, items: int = 3, every: int = 1) -> BufferTerms:
+    return BufferTerms(policy, items, every=every)
 
 
 def test_what_is_put_comes_to_each_reader() -> None:
