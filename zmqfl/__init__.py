@@ -5,6 +5,7 @@ The floors, each importing only from those below:
     cli         `zmqfl ...`, thin
     fl          runs: tasks, controllers, executors, filters, runners
     launch      Plan -> processes
+    channels    the names of stream_service: StreamServer, StreamClient_Thread
     rpc         methods of one cell, called from another: Rpc
     streaming   FLARE's streaming: FileStreamer, FileDownloader, ObjectStreamer, CellEngine
     context     FLARE's context: FLContext, Signal, Shareable, components and events
@@ -29,9 +30,14 @@ if TYPE_CHECKING:
     from zmqfl.cell.announcements import Announcement, Announcements
     from zmqfl.cell.auto_pull import AutoPull
     from zmqfl.cell.cell import Cell
+    from zmqfl.cell.channel_items import ChannelItem
+    from zmqfl.cell.channel_reader import ChannelReader
+    from zmqfl.cell.channel_verbs import Channel
+    from zmqfl.cell.channel_writer import ChannelWriter
     from zmqfl.cell.filters import looks_at_headers
     from zmqfl.cell.flare_names import TargetMessage
     from zmqfl.cell.handles import BroadcastHandle, Handle, RequestHandle
+    from zmqfl.cell.item_buffer import ItemBuffer
     from zmqfl.cell.message import Message, MessageHeaderKey, make_reply, new_message
     from zmqfl.cell.net_agent import NetAgent
     from zmqfl.cell.noticeboard import Watch
@@ -44,6 +50,8 @@ if TYPE_CHECKING:
     from zmqfl.cell.statistics import CellStatistics
     from zmqfl.cell.streams import PushReport
     from zmqfl.cell.transfer_verbs import Offer, Received
+    from zmqfl.channels.stream_client import StreamClient_Thread
+    from zmqfl.channels.stream_server import StreamServer
     from zmqfl.config import CellConfig
     from zmqfl.context.fl_component import FLComponent
     from zmqfl.context.fl_context import FLContext, FLContextManager
@@ -54,7 +62,13 @@ if TYPE_CHECKING:
     from zmqfl.context.workspace import Workspace
     from zmqfl.errors import (
         BlobError,
+        BufferFullError,
         CellReturnCode,
+        ChannelDeniedError,
+        ChannelEndedError,
+        ChannelError,
+        ChannelExistsError,
+        ChannelUnknownError,
         NoSuchMethod,
         RemoteError,
         RequestFailed,
@@ -78,6 +92,7 @@ if TYPE_CHECKING:
     from zmqfl.fl.task import ClientTask, SendOrder, Task, TaskCompletionStatus
     from zmqfl.fl.task_filters import TaskFilters
     from zmqfl.fqcn import FQCN, FqcnInfo
+    from zmqfl.protocol.channels.buffer import BufferTerms, Policy
     from zmqfl.rpc.proxy import Proxy
     from zmqfl.rpc.remote_stream import RemoteStream
     from zmqfl.rpc.rpc import Rpc
@@ -124,6 +139,8 @@ __all__ = [
     "AutoPull",
     "BlobError",
     "BroadcastHandle",
+    "BufferFullError",
+    "BufferTerms",
     "CacheableObject",
     "Cell",
     "CellAgent",
@@ -131,6 +148,15 @@ __all__ = [
     "CellEngine",
     "CellReturnCode",
     "CellStatistics",
+    "Channel",
+    "ChannelDeniedError",
+    "ChannelEndedError",
+    "ChannelError",
+    "ChannelExistsError",
+    "ChannelItem",
+    "ChannelReader",
+    "ChannelUnknownError",
+    "ChannelWriter",
     "Client",
     "ClientRunner",
     "ClientTask",
@@ -153,6 +179,7 @@ __all__ = [
     "Filter",
     "FqcnInfo",
     "Handle",
+    "ItemBuffer",
     "ItemConsumer",
     "Keys",
     "LargeObjectRef",
@@ -167,6 +194,7 @@ __all__ = [
     "ObjectRetriever",
     "ObjectStreamer",
     "Offer",
+    "Policy",
     "ProduceRC",
     "Prop",
     "Props",
@@ -194,8 +222,10 @@ __all__ = [
     "SinkError",
     "SourceChangedError",
     "SourceError",
+    "StreamClient_Thread",
     "StreamContext",
     "StreamContextKey",
+    "StreamServer",
     "StreamableEngine",
     "StreamerBase",
     "TargetMessage",
@@ -233,9 +263,14 @@ _HOMES: Final = {
     "cell.announcements": "Announcement Announcements",
     "cell.auto_pull": "AutoPull",
     "cell.cell": "Cell",
+    "cell.channel_items": "ChannelItem",
+    "cell.channel_reader": "ChannelReader",
+    "cell.channel_verbs": "Channel",
+    "cell.channel_writer": "ChannelWriter",
     "cell.filters": "looks_at_headers",
     "cell.flare_names": "TargetMessage",
     "cell.handles": "BroadcastHandle Handle RequestHandle",
+    "cell.item_buffer": "ItemBuffer",
     "cell.message": "Message MessageHeaderKey make_reply new_message",
     "cell.net_agent": "NetAgent",
     "cell.noticeboard": "Watch",
@@ -248,6 +283,8 @@ _HOMES: Final = {
     "cell.statistics": "CellStatistics",
     "cell.streams": "PushReport",
     "cell.transfer_verbs": "Offer Received",
+    "channels.stream_client": "StreamClient_Thread",
+    "channels.stream_server": "StreamServer",
     "config": "CellConfig",
     "context.fl_component": "FLComponent",
     "context.fl_context": "FLContext FLContextManager",
@@ -256,8 +293,9 @@ _HOMES: Final = {
     "context.shareable": "Shareable",
     "context.signal": "Signal",
     "context.workspace": "Workspace",
-    "errors": "BlobError CellReturnCode NoSuchMethod RemoteError RequestFailed RpcTimeout SignatureError SinkError "
-    "SourceChangedError SourceError TransferError UserError ZmqflError",
+    "errors": "BlobError BufferFullError CellReturnCode ChannelDeniedError ChannelEndedError ChannelError "
+    "ChannelExistsError ChannelUnknownError NoSuchMethod RemoteError RequestFailed RpcTimeout SignatureError "
+    "SinkError SourceChangedError SourceError TransferError UserError ZmqflError",
     "fl.client": "Client",
     "fl.client_runner": "ClientRunner",
     "fl.controller": "Controller",
@@ -269,6 +307,7 @@ _HOMES: Final = {
     "fl.task": "ClientTask SendOrder Task TaskCompletionStatus",
     "fl.task_filters": "TaskFilters",
     "fqcn": "FQCN FqcnInfo",
+    "protocol.channels.buffer": "BufferTerms Policy",
     "rpc.proxy": "Proxy",
     "rpc.remote_stream": "RemoteStream",
     "rpc.rpc": "Rpc",
@@ -279,8 +318,8 @@ _HOMES: Final = {
     "streaming.chunk_asking": "request_download_chunk",
     "streaming.container_retriever": "ContainerRetriever",
     "streaming.container_streamer": "ContainerStreamer",
-    "streaming.contracts": "ConsumerFactory ObjectConsumer ObjectProducer StreamableEngine StreamContext "
-    "StreamContextKey",
+    "streaming.contracts": "ConsumerFactory ObjectConsumer ObjectProducer StreamableEngine StreamContext StreamContextKey "
+    "ConsumerFactory ObjectConsumer ObjectProducer StreamableEngine StreamContext StreamContextKey",
     "streaming.downloadable": "Consumer Downloadable DownloadStatus ProduceRC TransactionDoneStatus",
     "streaming.downloading": "download_object",
     "streaming.file_downloader": "FileDownloader download_file",
