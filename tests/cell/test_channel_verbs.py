@@ -317,7 +317,7 @@ def test_chan_R14_private_channels(site: Cell, other: Cell) -> None:
 
 
 def test_chan_R15_a_lifetime(site: Cell, other: Cell) -> None:
-    made(site, lifetime=0.05)
+    site.create_channel("c", lifetime=1.0).result(LONG)
     reader = other.subscribe("c").result(LONG)
     with pytest.raises(ChannelEndedError, match="expired"):
         reader.get().result(LONG)
