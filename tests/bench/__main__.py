@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 
-from tests.bench import codecs, idle, jobs, lanes, objects, plane, requests, rpc, sealed, transfers, up
+from tests.bench import channels, codecs, idle, jobs, lanes, objects, plane, requests, rpc, sealed, transfers, up
 from tests.bench.report import text_of, write
 
 BENCHMARKS = {
@@ -24,6 +24,7 @@ BENCHMARKS = {
     "codecs": codecs.run,
     "sealed": sealed.run,
     "plane": plane.run,
+    "channels": channels.run,
     "idle": idle.run,
     "up": up.run,
     "jobs": jobs.run,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 30.0
 """Seconds that a broker gets to answer."""
-AHEAD = 1024 * 1024
+AHEAD = 4 * 1024 * 1024
 """Bytes that may come to a reader that wants everything before it asks for them."""
 
 
@@ -194,7 +194,7 @@ class ChannelVerbs:
         begin with so many of those that the channel keeps. `key`: of a private channel.
         `ahead`: bytes that may come here before they are asked for; 0: a batch each time that there is nothing here, so
         the buffer at the broker is the only one, and what comes is new. None: 0 where `items` bounds the buffer, else
-        1 MiB. `local`: what becomes of items here; None: they wait, and no more come than `ahead`.
+        4 MiB. `local`: what becomes of items here; None: they wait, and no more come than `ahead`.
         `on_drop(new, total)`: called when items were dropped, there or here. `on_gap(Gap)`: when some did not come.
         The handle raises `ChannelUnknownError`, `ChannelError` where the broker has no room, `RequestFailed`.
         Raises `ArgumentError`, `ClosedError`.

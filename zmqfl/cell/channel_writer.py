@@ -36,7 +36,7 @@ from zmqfl.protocol.channels.outlet import Placed, Put, WriterState
 from zmqfl.protocol.commands import Command, WriterChanged
 from zmqfl.wire.compression import CodecName
 
-ROOM = 1024 * 1024
+ROOM = 4 * 1024 * 1024
 """Bytes that a writer may have here, or one item that is longer."""
 MOST_WAITING = 1024
 """Puts that may wait for room or readers at once: who puts more does not wait for their handles."""

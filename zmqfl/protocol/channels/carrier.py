@@ -29,6 +29,10 @@ QUANTUM = 32 * 1024
 """Bytes that a source gains per turn."""
 WINDOW = 1024 * 1024
 """Bytes of batches under way to one cell, or one batch that is longer: more of them would use up the send budget."""
+LONG = 1024 * 1024
+"""Bytes from which an item travels as a flow: it is not queued, so it does not count against the send budget."""
+LONG_WINDOW = 4 * 1024 * 1024
+"""Bytes under way to one cell while such an item is next."""
 FEW = 2
 """While so many are under way, a batch waits until it is full: what is put meanwhile goes with it."""
 PAUSE = 0.1
@@ -156,7 +160,10 @@ class Carrier:
         )  # fmt: skip
 
     def _has_room(self) -> bool:
-        return not self._under_way or self._size < WINDOW - BATCH
+        if not self._under_way or self._size < WINDOW - BATCH:
+            return True
+        source = self._sources.get(self._turns[0])
+        return source is not None and source.next_size > LONG and self._size < LONG_WINDOW
 
     def _fills_batch(self) -> bool:
         sources = (self._sources.get(place) for place in self._turns)

@@ -18,7 +18,7 @@ from zmqfl.protocol.commands import Call
 if TYPE_CHECKING:
     from zmqfl.protocol.channels.channel import Channel
 
-WRITER_WINDOW = 1024 * 1024
+WRITER_WINDOW = 4 * 1024 * 1024
 """Bytes that a writer may send beyond what was taken."""
 MOST_REFUSALS = 256
 """Refusals in one piece of news; more follow in the next."""
