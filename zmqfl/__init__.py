@@ -318,8 +318,8 @@ _HOMES: Final = {
     "streaming.chunk_asking": "request_download_chunk",
     "streaming.container_retriever": "ContainerRetriever",
     "streaming.container_streamer": "ContainerStreamer",
-    "streaming.contracts": "ConsumerFactory ObjectConsumer ObjectProducer StreamableEngine StreamContext StreamContextKey "
-    "ConsumerFactory ObjectConsumer ObjectProducer StreamableEngine StreamContext StreamContextKey",
+    "streaming.contracts": "ConsumerFactory ObjectConsumer ObjectProducer StreamableEngine StreamContext "
+    "StreamContextKey",
     "streaming.downloadable": "Consumer Downloadable DownloadStatus ProduceRC TransactionDoneStatus",
     "streaming.downloading": "download_object",
     "streaming.file_downloader": "FileDownloader download_file",
