@@ -2,6 +2,9 @@
 
 A fifth is for testing and belongs to nobody. The rest is split unevenly, as data of hospitals is: sites have more or
 less of it, and more of some digits than of others.
+
+Source of the images: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits",
+UCI Machine Learning Repository, CC BY 4.0, as scikit-learn has them.
 """
 
 from pathlib import Path
