@@ -158,6 +158,25 @@ def test_a_callback_may_end_and_schedule_tasks(communicator: Communicator, answe
     assert (task.completion_status, communicator.standing) == (S.IGNORED, 1)
 
 
+def test_a_client_that_does_not_wait_any_more(communicator: Communicator, answers: Answers) -> None:
+    task = Task("t", Shareable())
+    schedule(communicator, task, "a")
+    communicator.ask("a")
+    [client_task] = answers.wait()
+    communicator.unsent(client_task)
+    communicator.ask("a")
+    assert answers.wait(2) == [client_task, client_task]
+    assert client_task.task_send_count == 0
+
+
+def test_when_all_workers_are_blocked_a_thread_does_it(communicator: Communicator, answers: Answers) -> None:
+    communicator._workers.stop(LONG)
+    task = Task("t", Shareable())
+    schedule(communicator, task, "a")
+    communicator.ask("a")
+    assert answers.wait()[0].task is task
+
+
 def test_the_end(communicator: Communicator, answers: Answers) -> None:
     communicator.ask("a")
     communicator.end(S.CANCELLED)

@@ -138,6 +138,20 @@ def test_targets(controller: Flow, targets: Any, names: list[str] | None) -> Non
         assert relayed.targets == ["site-2", "site-1", "site-2"]
 
 
+def test_run_F07_a_client_that_the_run_does_not_have(run_of: MakeRun, caplog: pytest.LogCaptureFixture) -> None:
+    run = run_of(1, settings=RunSettings(dead_client_grace=0.05))
+    statuses: list[Any] = []
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        task = Task("t", Shareable())
+        controller.broadcast_and_wait(task, fl_ctx, ["site-11"])
+        statuses.append(task.completion_status)
+
+    play(run, flow)
+    assert statuses == [S.CLIENT_DEAD]
+    assert "the run has no client 'site-11'; for tasks it counts as lost" in caplog.text
+
+
 def test_a_controller_outside_of_a_run() -> None:
     with pytest.raises(UsageError, match="controller Flow is in no run"):
         Flow(lambda *args: None).broadcast(Task("t", Shareable()), context())

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from tests.fl.runs import Flow, Run, Trace
+from tests.fl.runs import JOB, Flow, Run, Trace
 from tests.system.federation import LONG
 from zmqfl.context.event_type import EventType
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.shareable import Shareable
 from zmqfl.context.signal import Signal
+from zmqfl.context.workspace import Workspace
+from zmqfl.fl.snapshot import FILE
 from zmqfl.fl.task import ClientTask, Task, TaskCompletionStatus
 
 MakeRun = Callable[..., Run]
@@ -94,3 +97,15 @@ def test_an_event_that_ends_the_run_at_its_start(run_of: MakeRun) -> None:
     run.serve({"flow": Flow(lambda *args: None, log)}, {"c": component})
     assert run.wait_all() == {"server": 1, "site-1": 1}
     assert log == []
+
+
+def test_a_snapshot_that_cannot_be_read_ends_the_run(run_of: MakeRun, tmp_path: Path) -> None:
+    run = run_of(1)
+    workspace = Workspace(str(tmp_path), "server")
+    file = Path(workspace.get_run_dir(JOB), FILE)
+    file.parent.mkdir()
+    file.write_bytes(b"nonsense")
+    run.client()
+    run.serve(lambda *args: None, workspace=workspace)
+    assert run.wait_all() == {"server": 1, "site-1": 1}
+    assert "remove it to start the run anew" in repr(run.server)

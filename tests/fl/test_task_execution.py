@@ -34,7 +34,7 @@ class Engine:
         fire_event(event_type, [self.trace], fl_ctx)
 
 
-def raises(error: Exception) -> Any:
+def raises(error: BaseException) -> Any:
     def work(*args: Any) -> Any:
         raise error
 
@@ -97,6 +97,7 @@ def abort(name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Sign
         ({"work": lambda *args: {"x": 1}}, R.EXECUTION_RESULT_ERROR),
         ({"work": raises(RuntimeError("out of memory"))}, R.EXECUTION_RESULT_ERROR),
         ({"work": raises(KeyError("w"))}, R.EXECUTION_EXCEPTION),
+        ({"work": raises(SystemExit("bye"))}, R.EXECUTION_EXCEPTION),
         ({"result": fail}, R.TASK_RESULT_FILTER_ERROR),
     ],
 )

@@ -117,6 +117,9 @@ class ClientRunner:
             self._run()
         except KeyboardInterrupt:
             self.abort("the client was stopped")
+        except Exception as error:
+            log.exception("the run failed")
+            self.abort(f"{type(error).__name__}: {error}")
         self._finish()
         return FAILED if self.is_aborted else OK
 

@@ -175,6 +175,10 @@ class Communicator:
         client_task.task_sent_time = time.time()
         self._act(lambda now: self._board.sent(client_task.id, now))
 
+    def unsent(self, client_task: ClientTask) -> None:
+        """A client does not wait for its task any more: it gets it when it asks again."""
+        self._act(lambda now: self._board.sent(client_task.id, now))
+
     def failed(self, client_task: ClientTask, status: TaskCompletionStatus, error: BaseException | None = None) -> None:
         """A task could not be sent: it ends."""
         if error is not None and client_task.task.exception is None:
@@ -270,16 +274,20 @@ class Communicator:
                 return lambda: self._run(lambda: self._complete(task, done))
 
     def _run(self, job: Callable[[], None]) -> None:
-        """Have a worker run it; or this thread, when all of them are blocked."""
-        if not self._workers.submit(job, 0, job):
-            job()
+        """Have a worker run it; or a thread of its own, when all of them are blocked: this one may be the reactor's."""
+
+        def alone() -> None:
+            threading.Thread(target=job, name="zmqfl-task-alone", daemon=True).start()
+
+        if not self._workers.submit(job, 0, alone):
+            alone()
 
     def _complete(self, task: Task, done: threading.Event) -> None:
         try:
             with _locked(task), self._new_context() as fl_ctx:
                 if task.task_done_cb is not None:
                     task.task_done_cb(task=task, fl_ctx=fl_ctx)
-        except Exception as error:  # a callback of the user
+        except (Exception, SystemExit) as error:  # a callback of the user
             log.exception("task_done_cb of task %s failed", task.name)
             task.completion_status, task.exception = TaskCompletionStatus.ERROR, error
         finally:
@@ -300,11 +308,11 @@ class Communicator:
             return
         try:
             callback(**arguments)
-        except Exception as error:  # a callback of the user
+        except (Exception, SystemExit) as error:  # a callback of the user
             log.exception("%s of task %s failed", name, task.name)
             self._fail(task, error)
 
-    def _fail(self, task: Task, error: Exception) -> NoReturn:
+    def _fail(self, task: Task, error: BaseException) -> NoReturn:
         task.exception = error
         self.cancel(task, TaskCompletionStatus.ERROR)
         raise TaskFailed(str(error)) from error

@@ -11,6 +11,8 @@
     "site-1"          that client
     ["site-1", ...]   these, names or Clients; each once, except in a relay
 
+A name that no client of the run has counts as a client that was lost: see `RunSettings.dead_client_grace`.
+
 Source: reference "flare" 6.5. There `broadcast_and_wait` may return before the done callback has run.
 """
 
@@ -232,6 +234,13 @@ class Controller(FLComponent, ABC):
         for name in names:
             if not isinstance(name, str) or not name:
                 raise ArgumentError(f"a target must be a Client or its name, not {name!r}")
+        known = {client.name for client in fl_ctx.get_engine().get_clients()}
+        for name in dict.fromkeys(names):
+            if name not in known:
+                self.log_warning(
+                    fl_ctx, f"the run has no client {name!r}; for tasks it counts as lost", fire_event=False
+                )
+                self._of_run().lose(name)
         return names if repeats else list(dict.fromkeys(names))
 
 

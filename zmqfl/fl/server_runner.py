@@ -107,6 +107,9 @@ class ServerRunner:
                 self._run_workflow(id, controller)
         except KeyboardInterrupt:
             self.abort(STOPPED)
+        except Exception as error:
+            log.exception("the run failed")
+            self.abort(f"{type(error).__name__}: {error}")
         self._finish()
         return FAILED if self.is_aborted else OK
 

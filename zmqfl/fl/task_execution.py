@@ -96,7 +96,7 @@ class TaskExecution:
         self._engine.fire_event(EventType.BEFORE_TASK_DATA_FILTER, fl_ctx)
         try:
             task = self._data_filters.process(name, task, fl_ctx)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("a data filter of task %s failed", name)
             raise _Failed(ReturnCode.TASK_DATA_FILTER_ERROR, _text(error)) from error
         fl_ctx.put(FLContextKey.TASK_DATA, task, private=True, sticky=False)
@@ -109,7 +109,7 @@ class TaskExecution:
         except RuntimeError as error:
             log.exception("executor %s failed at task %s", executor.name, name)
             raise _Failed(ReturnCode.EXECUTION_RESULT_ERROR, _text(error)) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("executor %s failed at task %s", executor.name, name)
             raise _Failed(ReturnCode.EXECUTION_EXCEPTION, _text(error)) from error
         finally:
@@ -126,7 +126,7 @@ class TaskExecution:
         self._engine.fire_event(EventType.BEFORE_TASK_RESULT_FILTER, fl_ctx)
         try:
             result = self._result_filters.process(name, result, fl_ctx)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("a result filter of task %s failed", name)
             raise _Failed(ReturnCode.TASK_RESULT_FILTER_ERROR, _text(error)) from error
         fl_ctx.put(FLContextKey.TASK_RESULT, result, private=True, sticky=False)
@@ -134,5 +134,5 @@ class TaskExecution:
         return result
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

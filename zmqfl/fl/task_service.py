@@ -176,9 +176,10 @@ class TaskService:
         with self._changed:
             ask = self._asks.get(client_task.client.name)
         if ask is None:
-            return  # the client was lost; it gets the task when it asks again
+            self._communicator.unsent(client_task)
+            return
         status = TaskCompletionStatus.ERROR
-        problem: Exception | None = None
+        problem: BaseException | None = None
         try:
             data, props = self._prepared(client_task, ask, resend)
             payload.encode(packed(data, props), copy=False)  # what cannot travel must end the task, here
@@ -188,7 +189,7 @@ class TaskService:
             log.info("%s", error)
         except EncodeError as error:
             problem = error
-        except Exception as error:  # a filter of the user
+        except (Exception, SystemExit) as error:  # a filter of the user
             status, problem = TaskCompletionStatus.CANCELLED, error
             log.exception("a data filter of task %s failed", client_task.task.name)
         else:
@@ -272,7 +273,7 @@ class TaskService:
                     self._process(client_task, result, fl_ctx)
                 elif submission is not Submission.REPEATED:
                     self._unknown(client, name, id, result, fl_ctx)
-            except Exception:  # the client has its reply already
+            except (Exception, SystemExit):  # the client has its reply already
                 log.exception("the result of %s for task %s could not be processed", client, name)
             finally:
                 if client_task is not None:
@@ -300,7 +301,7 @@ class TaskService:
         self._engine.fire_event(EventType.BEFORE_TASK_RESULT_FILTER, fl_ctx)
         try:
             result = self._result_filters.process(name, result, fl_ctx)
-        except Exception as error:  # a filter of the user
+        except (Exception, SystemExit) as error:  # a filter of the user
             log.exception("a result filter of task %s failed", name)
             text = f"{type(error).__name__}: {error}"
             result = make_reply(ReturnCode.TASK_RESULT_FILTER_ERROR, {ReservedHeaderKey.ERROR: text})
