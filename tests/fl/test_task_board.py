@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import count
 
+from zmqfl.fl.relay_plan import Relay
 from zmqfl.fl.task import SendOrder, TaskCompletionStatus
 from zmqfl.fl.task_board import (
     MOST_ENDED,
@@ -17,7 +18,7 @@ from zmqfl.fl.task_board import (
     TaskBoard,
     TryAgain,
 )
-from zmqfl.fl.task_plans import Broadcast, BroadcastForever, Plan, Relay, Send
+from zmqfl.fl.task_plans import Broadcast, BroadcastForever, Plan, Send
 
 S = TaskCompletionStatus
 POLL, GRACE = 30.0, 60.0

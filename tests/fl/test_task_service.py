@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from tests.cell.sealed import CardedFederation
-from tests.fl.runs import JOB, Flow, Run, Trace, Work, echo
+from tests.fl.runs import JOB, Flow, Run
 from tests.system.federation import LONG
 from zmqfl.cell.message import Message
-from zmqfl.context.event_type import EventType as E
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable
@@ -77,63 +76,6 @@ def test_a_callback_that_sleeps_delays_no_other_task(run_of: MakeRun, place: str
     run.serve(flow)
     run.all_clients()
     assert set(run.wait_all().values()) == {0}
-
-
-def test_a_callback_that_sleeps_does_not_keep_other_sites_at_their_results(run_of: MakeRun) -> None:
-    run = run_of(2)
-    wake, sent = threading.Event(), threading.Event()
-    order: list[str] = []
-
-    def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
-        order.append(client_task.client.name)
-        if len(order) == 1:
-            assert wake.wait(LONG)
-
-    def after_sent(event: str, fl_ctx: FLContext) -> None:
-        if event == E.AFTER_SEND_TASK_RESULT:
-            gone.append(fl_ctx.get_identity_name())
-            if len(gone) == 2:
-                sent.set()
-
-    gone: list[str] = []
-
-    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
-        task = Task("t", Shareable(), result_received_cb=received)
-        controller.broadcast(task, fl_ctx, min_responses=2)
-        assert sent.wait(LONG), "both have given their results while a callback slept"
-        assert len(order) == 1
-        wake.set()
-        controller._of_run().wait(task, abort_signal)
-
-    run.serve(flow)
-    for name in run.names:
-        run.client(name, echo, {"trace": Trace(seen=after_sent)})
-    assert set(run.wait_all().values()) == {0}
-    assert sorted(order) == run.names
-
-
-@pytest.mark.parametrize("code", [ReturnCode.RUN_MISMATCH, ReturnCode.TASK_UNKNOWN, ReturnCode.UNSAFE_JOB])
-def test_results_that_abort_the_job(run_of: MakeRun, code: ReturnCode) -> None:
-    run = run_of(1)
-    tasks: list[Task] = []
-
-    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
-        tasks.append(Task("train", Shareable()))
-        controller.broadcast_and_wait(tasks[0], fl_ctx)
-
-    def work(name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        reply = Shareable()
-        reply.set_return_code(code)
-        return reply
-
-    run.serve(flow)
-    if code == ReturnCode.TASK_UNKNOWN:
-        run.client("site-1", [(["test"], Work(work))])
-    else:
-        run.client("site-1", work)
-    assert run.wait_all() == {"server": 1, "site-1": 1}
-    assert tasks[0].completion_status == S.ABORTED
-    assert f"site-1 cannot do task train: {code}" in repr(run.server)
 
 
 def test_data_that_cannot_travel_ends_the_task(run_of: MakeRun) -> None:

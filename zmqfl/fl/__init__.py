@@ -1,12 +1,31 @@
 """The fl floor: what makes a federation of cells train together.
 
-task, client, dxo, filter, executor, controller    what applications write and fill
-task_board, task_plans   which client is given which task: a table of states, without I/O
-communicator             has the board obeyed: callbacks, threads, deadlines
-task_service             what the server answers to its clients
-server_runner, server_engine       one run at the server
-client_runner, client_engine, task_execution, task_exchange     one run at a client
-fed_events               events that other sites hear, too
-snapshot                 what survives a restart of the server
-run_settings, run_context, task_filters, task_router, presence   what these are made of
+    task             Task, ClientTask, TaskCompletionStatus, SendOrder
+    client           Client
+    dxo              DXO, DataKind, MetaKey
+    controller       Controller
+    executor         Executor
+    filter           Filter
+    task_filters     which filters see a task, at which side
+    task_router      which executor does a task
+    task_plans       how a task is given to clients, and when it has ended
+    relay_plan       so for a task that goes from one to the next
+    task_board       the standing tasks and the clients that ask: a machine without I/O
+    communicator     has the board obeyed: callbacks, threads, deadlines
+    run_messages     what server and clients say to each other
+    task_service     what the server answers
+    result_intake    what it does with results
+    presence         whether clients are there
+    task_exchange    how a client talks with the server
+    task_execution   a task at its client
+    fed_events       events that other sites hear, too
+    run_engine       RunEngine, ServerEngine, ClientEngine
+    run_props        the props of each context
+    run_settings     RunSettings
+    run_end          the last moments of a run
+    snapshot         what survives a restart of the server
+    server_runner    ServerRunner
+    client_runner    ClientRunner
+
+Its users import from these modules.
 """

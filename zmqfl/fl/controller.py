@@ -29,8 +29,9 @@ from zmqfl.context.signal import Signal
 from zmqfl.errors import ArgumentError, UsageError
 from zmqfl.fl.client import Client
 from zmqfl.fl.communicator import Communicator
+from zmqfl.fl.relay_plan import Relay
 from zmqfl.fl.task import SendOrder, Task, TaskCompletionStatus
-from zmqfl.fl.task_plans import Broadcast, BroadcastForever, Relay, Send
+from zmqfl.fl.task_plans import Broadcast, BroadcastForever, Send
 
 ANYONE = "*"
 Targets = str | Client | Iterable[str | Client] | None

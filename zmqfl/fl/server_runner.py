@@ -138,7 +138,7 @@ class ServerRunner:
 
     def _run_workflow(self, id: str, controller: Controller) -> None:
         controller.set_communicator(self.communicator)
-        self.service.controller = controller
+        self.service.results.controller = controller
         with self.engine.new_context() as fl_ctx:
             try:
                 controller.start_controller(fl_ctx)

@@ -1,13 +1,14 @@
-"""What a run's server answers to its clients, and in which context: tasks out, results in.
+"""What a run's server answers to its clients: who may begin, what is to be done, when the run has ended.
 
-    task      context (peer: the client)   BEFORE_PROCESS_TASK_REQUEST, before_task_sent_cb, after_task_sent_cb,
-                                           AFTER_PROCESS_TASK_REQUEST, BEFORE_ and AFTER_TASK_DATA_FILTER; sent
-    result    taken, which is the reply    BEFORE_ and AFTER_TASK_RESULT_FILTER, BEFORE_PROCESS_SUBMISSION,
-              context (peer: the client)   result_received_cb, AFTER_PROCESS_SUBMISSION
+    sync       the client is there from now on, and watched over; answered once the run has started
+    get_task   answered when there is a task, in a context (peer: the client): BEFORE_PROCESS_TASK_REQUEST,
+               before_task_sent_cb, after_task_sent_cb, AFTER_PROCESS_TASK_REQUEST, BEFORE_ and AFTER_TASK_DATA_FILTER
+    leave      the client has ended its run
+    results    see `result_intake`
 
-A question for a task is answered when there is one. Its context is made then and not when it comes, so that it knows
-what has become sticky meanwhile. A client is known by its cell, as the network proves it. Source: seed 003, reference
-"flare" 6.1, 6.4.
+The context of a question for a task is made when there is a task and not when it comes, so that it knows what has
+become sticky meanwhile. A client is known by its cell, as the network proves it. Source: seed 003, reference "flare"
+6.1, 6.4.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from zmqfl.cell.cell import Cell
 from zmqfl.cell.message import Message
@@ -29,19 +30,15 @@ from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable, make_reply
 from zmqfl.errors import AuthenticationError, ClosedError, EncodeError
 from zmqfl.fl.communicator import Communicator, TaskFailed
-from zmqfl.fl.controller import Controller
 from zmqfl.fl.presence import Presence
+from zmqfl.fl.result_intake import ResultIntake, describe
 from zmqfl.fl.run_engine import ServerEngine
-from zmqfl.fl.run_messages import CHANNEL, CHECK, END, GET, LEAVE, READY, SUBMIT, SYNC, packed, read
+from zmqfl.fl.run_messages import CHANNEL, END, GET, LEAVE, READY, SYNC, packed, read
 from zmqfl.fl.task import ClientTask, TaskCompletionStatus
-from zmqfl.fl.task_board import Submission
 from zmqfl.fl.task_filters import FilterChain
 from zmqfl.wire import payload
 
 log = logging.getLogger("zmqfl.fl")
-
-ABORTING: Final = (ReturnCode.RUN_MISMATCH, ReturnCode.TASK_UNKNOWN, ReturnCode.UNSAFE_JOB)
-"""Results that say that the job cannot work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +54,6 @@ class _Ask:
 class TaskService:
     """See the module. It serves the cell from now on; clients wait until `open`."""
 
-    controller: Controller | None = None
-    """Whose workflow runs."""
-
     def __init__(
         self,
         cell: Cell,
@@ -72,7 +66,7 @@ class TaskService:
         self._engine = engine
         self._communicator = communicator
         self._data_filters = data_filters
-        self._result_filters = result_filters
+        self.results = ResultIntake(cell, engine, communicator, result_filters, self._client_of)
         self.presence = Presence(cell, communicator.lose)
         self._changed = threading.Condition()
         self._is_open = self._is_over = False
@@ -83,9 +77,7 @@ class TaskService:
         self.end_reason = ""
         """Why the run was aborted; "" when it was not."""
         communicator.answers = self
-        for topic, serve in (
-            (SYNC, self._sync), (GET, self._get), (CHECK, self._check), (SUBMIT, self._submit), (LEAVE, self._leave),
-        ):  # fmt: skip
+        for topic, serve in ((SYNC, self._sync), (GET, self._get), (LEAVE, self._leave)):
             cell.register_request_cb(CHANNEL, topic, serve)
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -205,7 +197,7 @@ class TaskService:
         """What a client is to get: the data of the task, and the public props of its context."""
         name = client_task.task.name
         with self._engine.new_context() as fl_ctx:
-            self._describe(fl_ctx, ask.peer, ask.origin, name, client_task.id)
+            describe(fl_ctx, ask.peer, ask.origin, name, client_task.id)
             fl_ctx.put(FLContextKey.CLIENT_NAME, client_task.client.name, private=False, sticky=False)
             if resend:
                 fl_ctx.put(FLContextKey.IS_CLIENT_TASK_RESEND, True, private=True, sticky=False)
@@ -247,78 +239,6 @@ class TaskService:
         late = self._cell.send_reply(packed(what, props), origin, [req_id])
         if late:
             log.debug("%s", late)
-
-    # -- results in --------------------------------------------------------------------------------------------------
-
-    def _check(self, message: Message) -> Any:
-        client = self._client_of(message)
-        request, _ = read(message)
-        is_wanted = self._communicator.is_wanted(client, str(request.get_header(ReservedHeaderKey.TASK_ID)))
-        return packed(make_reply(ReturnCode.OK if is_wanted else ReturnCode.TASK_UNKNOWN))
-
-    def _submit(self, message: Message) -> Any:
-        client = self._client_of(message)
-        result, peer = read(message)
-        name, id = (str(result.get_header(key)) for key in (ReservedHeaderKey.TASK_NAME, ReservedHeaderKey.TASK_ID))
-        with self._engine.new_context() as fl_ctx:
-            if peer.get_job_id() != fl_ctx.get_job_id():
-                log.warning("a result of %s belongs to job %s; it is dropped", client, peer.get_job_id())
-                return packed(make_reply(ReturnCode.RUN_MISMATCH))
-            submission, client_task = self._communicator.submit(client, id)
-            self._reply(message.origin, message.req_id, make_reply(ReturnCode.OK))
-            self._describe(fl_ctx, peer, message.origin, name, id)
-            result.set_peer_props(peer.get_all_public_props())
-            try:
-                if client_task is not None:
-                    self._process(client_task, result, fl_ctx)
-                elif submission is not Submission.REPEATED:
-                    self._unknown(client, name, id, result, fl_ctx)
-            except (Exception, SystemExit):  # the client has its reply already
-                log.exception("the result of %s for task %s could not be processed", client, name)
-            finally:
-                if client_task is not None:
-                    fl_ctx.sync_sticky()  # before the task ends by it: who waits for the task sees them
-                    self._communicator.processed(client_task)
-        return None
-
-    def _process(self, client_task: ClientTask, result: Shareable, fl_ctx: FLContext) -> None:
-        if (rc := result.get_return_code()) in ABORTING:
-            reason = result.get_header(ReservedHeaderKey.ERROR, "")
-            self._engine.panic(
-                f"{client_task.client.name} cannot do task {client_task.task.name}: {rc} {reason}", fl_ctx
-            )
-            return
-        result = self._filtered(client_task, result, fl_ctx)
-        fl_ctx.put(FLContextKey.TASK_RESULT, result, private=True, sticky=False)
-        self._engine.fire_event(EventType.BEFORE_PROCESS_SUBMISSION, fl_ctx)
-        if not self._communicator.receive(client_task, result, fl_ctx):
-            self._unknown(client_task.client.name, client_task.task.name, client_task.id, result, fl_ctx)
-        self._engine.fire_event(EventType.AFTER_PROCESS_SUBMISSION, fl_ctx)
-
-    def _filtered(self, client_task: ClientTask, result: Shareable, fl_ctx: FLContext) -> Shareable:
-        name = client_task.task.name
-        fl_ctx.put(FLContextKey.TASK_RESULT, result, private=True, sticky=False)
-        self._engine.fire_event(EventType.BEFORE_TASK_RESULT_FILTER, fl_ctx)
-        try:
-            result = self._result_filters.process(name, result, fl_ctx)
-        except (Exception, SystemExit) as error:  # a filter of the user
-            log.exception("a result filter of task %s failed", name)
-            text = f"{type(error).__name__}: {error}"
-            result = make_reply(ReturnCode.TASK_RESULT_FILTER_ERROR, {ReservedHeaderKey.ERROR: text})
-        fl_ctx.put(FLContextKey.TASK_RESULT, result, private=True, sticky=False)
-        self._engine.fire_event(EventType.AFTER_TASK_RESULT_FILTER, fl_ctx)
-        return result
-
-    def _unknown(self, client: str, name: str, id: str, result: Shareable, fl_ctx: FLContext) -> None:
-        if (controller := self.controller) is not None:
-            controller.process_result_of_unknown_task(self._engine.client(client), name, id, result, fl_ctx)
-
-    def _describe(self, fl_ctx: FLContext, peer: FLContext, origin: str, name: str, id: str) -> None:
-        fl_ctx.set_peer_context(peer)
-        for key, value in (
-            (FLContextKey.PEER_FQCN, origin), (FLContextKey.TASK_NAME, name), (FLContextKey.TASK_ID, id),
-        ):  # fmt: skip
-            fl_ctx.put(key, value, private=True, sticky=False)
 
 
 def _special(name: str) -> Shareable:
