@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.bench.memory import anonymous
+from tests.cell.sealed import CardedFederation
 from tests.rpc.process import RpcProcess
 from tests.rpc.published import Calculator, Held
 from tests.system.federation import LONG, QUICK, Federation, until
@@ -31,7 +35,7 @@ from zmqfl.errors import (
     SignatureError,
     WouldDeadlockError,
 )
-from zmqfl.rpc.names import CALLS
+from zmqfl.rpc.names import ASKS, CALLS
 from zmqfl.rpc.proxy import Proxy
 from zmqfl.rpc.rpc import Rpc
 from zmqfl.rpc.running import current_call
@@ -256,10 +260,10 @@ def test_chan_R26_a_wrong_tto_is_named(calculator: Calculator, proxy: Proxy, tto
     assert not calculator.called
 
 
-def leak_nothing(proxy: Proxy, server: Cell, site: Cell, calls: int) -> None:
+def leak_nothing(proxy: Proxy, server: Cell, site: Cell, calls: int, before: int = 0) -> None:
     for number in range(0, calls, 50):
-        handles = [proxy.add.submit(number, each) for each in range(50)]
-        assert [handle.result(LONG) for handle in handles] == [number + each for each in range(50)]
+        handles = [proxy.trig.half.submit(number + each) for each in range(50)]
+        assert [handle.result(LONG) for handle in handles] == [(number + each) / 2 for each in range(50)]
     assert server.statistics().counters.get("bugs", 0) == 0
     callee, caller = Rpc.of(site)._callee, server._asking
     until(lambda: not caller._waiting)
@@ -270,7 +274,7 @@ def leak_nothing(proxy: Proxy, server: Cell, site: Cell, calls: int) -> None:
     assert not callee.generators
     assert len(site._node.responder._callers) <= 2
     assert sum(len(each.entries) for each in site._node.responder._callers.values()) <= 52  # the last
-    assert rpc_statistics(site)["add"].calls == calls
+    assert rpc_statistics(site)["trig.half"].calls == before + calls
 
 
 def test_chan_R26_many_calls_leak_nothing(calculator: Calculator, proxy: Proxy, server: Cell, site: Cell) -> None:
@@ -282,7 +286,10 @@ def test_chan_R26_many_calls_leak_nothing(calculator: Calculator, proxy: Proxy, 
 def test_chan_R26_a_hundred_thousand_calls_leak_nothing(
     calculator: Calculator, proxy: Proxy, server: Cell, site: Cell
 ) -> None:
-    leak_nothing(proxy, server, site, 100_000)
+    leak_nothing(proxy, server, site, 20_000)
+    before = anonymous(os.getpid())
+    leak_nothing(proxy, server, site, 80_000, before=20_000)
+    assert anonymous(os.getpid()) - before < 8
 
 
 # ---------------------------------------------------------------------------------------- R27: values and exceptions
@@ -482,6 +489,28 @@ def test_chan_R29_the_callers_death_cancels(federation: Federation, method: str)
     until(lambda: not Rpc.of(site)._callee._watching._questions)
 
 
+def test_chan_R29_the_callers_death_behind_a_relay_cancels(federation: Federation) -> None:
+    server = federation.start("server", config=PATIENT)
+    relay = federation.start("relay", server, config=PATIENT)
+    site = federation.start("site-2", server, None, config=PATIENT)
+    held = Held()
+    Rpc.of(site).publish(held)
+    with process(federation, "relay.site-1", relay, call=["site-2", "hold"]) as caller:
+        held.wait_begun()
+        until(lambda: Rpc.of(site)._callee._watching._questions)
+        caller.popen.kill()
+        relay.child_exited("relay.site-1")
+        assert held.wait_over()
+
+
+def test_chan_R29_a_cell_that_closes_closes_its_generators(held: Held, proxy: Proxy, site: Cell) -> None:
+    items = proxy.items()
+    assert next(items) == 0
+    site.close()
+    assert held.wait_over().startswith("closed at ")
+    items.close()
+
+
 def test_chan_R29_a_caller_that_closes_cancels(federation: Federation, server: Cell, site: Cell) -> None:
     held = Held()
     Rpc.of(server).publish(held)
@@ -584,10 +613,10 @@ def test_chan_R29_a_generator_is_its_callers_alone(
     items = proxy.items()
     next(items)
     (id,) = Rpc.of(site)._callee.generators._open
-    reply = other.request("site-1", "_rpc_ask", "more", [id, 1]).reply(LONG)
+    reply = other.request("site-1", ASKS, "more", [id, 1]).reply(LONG)
     assert str(reply.return_code) == "invalid_request"
-    other.fire("site-1", "_rpc_ask", "close", id).result(LONG)
-    assert other.request("site-1", "_rpc_ask", "ping").result(LONG).payload is None
+    other.fire("site-1", ASKS, "close", id).result(LONG)
+    assert other.request("site-1", ASKS, "ping").result(LONG).payload is None
     assert next(items) == 1
     items.close()
     held.wait_over()
@@ -677,7 +706,49 @@ def test_chan_R30_who_may_call_nothing_gets_no_proxy(server: Cell, site: Cell) -
         Rpc.of(server).proxy("site-1").result(LONG)
 
 
+@pytest.fixture
+def carded() -> Iterator[Federation]:
+    federation = CardedFederation()
+    yield federation
+    federation.close()
+
+
+def test_chan_R30_sealed_calls_prove_who_calls(carded: Federation) -> None:
+    for name in ("server", "site-1"):
+        carded.keys_of(name)
+    server = carded.start("server")
+    site = carded.start("site-1", server, None)
+
+    class Secret:
+        def rpc_who(self) -> tuple[str, bool]:
+            return current_call().caller, current_call().sealed
+
+        def rpc_count(self, n: int) -> Iterator[int]:
+            yield from range(n)
+
+    Rpc(site).publish(Secret(), secure=True)
+    with pytest.raises(AuthenticationError, match="site-1 takes sealed calls only; get the proxy with secure=True"):
+        Rpc.of(server).proxy("site-1").result(LONG)
+    proxy = Rpc.of(server).proxy("site-1", secure=True).result(LONG)
+    assert proxy.who() == ("server", True)
+    assert list(proxy.count(200)) == list(range(200))
+    open_one = proxy.count(1000)
+    assert next(open_one) == 0
+    (id,) = Rpc.of(site)._callee.generators._open
+    for topic, payload in ((CALLS, "who"), (ASKS, "more")):
+        what = [[], {}, server.instance] if topic == CALLS else [id, 1]
+        reply = server.request("site-1", topic, payload, what).reply(LONG)
+        assert str(reply.return_code) == "authentication_error"
+    open_one.close()
+    until(lambda: not Rpc.of(site)._callee.generators)
+
+
 # ------------------------------------------------------------------------------------------------------------- others
+
+
+def test_two_threads_get_the_same_rpc(server: Cell) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(rpc) for rpc in pool.map(lambda _: Rpc.of(server), range(64))}) == 1
 
 
 def test_fire_runs_without_a_reply(calculator: Calculator, proxy: Proxy, site: Cell, caplog: Any) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import threading
@@ -53,6 +54,8 @@ from zmqfl.protocol.commands import Call, Command, Exit, Outcome
 from zmqfl.protocol.node import Node
 from zmqfl.transport.keys import Keys
 from zmqfl.transport.reactor import Reactor
+
+log = logging.getLogger("zmqfl.cell")
 
 GOODBYE = 0.5
 """Seconds that neighbours get to answer a BYE."""
@@ -193,7 +196,10 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, ChannelVerbs, NeighbourVerbs
     stop = close
 
     def on_close(self, cb: Callable[[], object]) -> None:
-        """Have `cb()` called when the cell begins to close, while it can still send; it must be quick."""
+        """Have `cb()` called when the cell begins to close, while it can still send; it must be quick.
+
+        What it raises goes to the log.
+        """
         self._on_close.append(cb)
 
     def run_on_worker(self, job: Callable[[], None]) -> None:
@@ -337,7 +343,10 @@ class Cell(MessageVerbs, TransferVerbs, PlaneVerbs, ChannelVerbs, NeighbourVerbs
         for pulls in self._auto_pulls:
             pulls.close()
         for cb in self._on_close:
-            cb()
+            try:
+                cb()
+            except Exception:
+                log.exception("a callback of the close of %s failed", self.fqcn)
         if self._reactor.is_started and not self._reactor.is_closed:
             with contextlib.suppress(ClosedError):  # the reactor has died
                 self._reactor.submit(lambda now: self._edges.begin_closing())

@@ -76,9 +76,14 @@ class Callee:
         if publication is None:
             about = f"service {service!r}" if service else "methods"
             raise NoSuchMethod(f"{self._cell.fqcn} publishes no {about}")
+        self._check_seal(publication, message)
         if not publication.may_call(path, message.origin):
             raise AuthenticationError(f"{message.origin} may not call {message.topic} of {self._cell.fqcn}")
         return publication
+
+    def _check_seal(self, publication: Publication, message: Message) -> None:
+        if publication.secure and not message.sealed:
+            raise AuthenticationError(f"{self._cell.fqcn} takes sealed calls only; get the proxy with secure=True")
 
     def _refused(self, message: Message, error: Exception) -> Message:
         if not message.get_header(MessageHeaderKey.REPLY_EXPECTED):
@@ -96,20 +101,22 @@ class Callee:
     # -- questions ---------------------------------------------------------------------------------------------------
 
     def _describe(self, message: Message) -> list[Any]:
-        publication = self._asked(message.payload)
+        publication = self._asked(message)
         found = publication.describe(message.origin)
         if not found and next(publication.methods(), None) is not None:
             raise AuthenticationError(f"{message.origin} may call nothing of {self._cell.fqcn}")
         return [each.to_payload() for each in found]
 
     def _statistics(self, message: Message) -> dict[str, Any]:
-        publication = self._asked(message.payload)
+        publication = self._asked(message)
         snapshot = publication.statistics.snapshot()
         return {path: s.to_dict() for path, s in snapshot.items() if publication.may_call(path, message.origin)}
 
-    def _asked(self, service: Any) -> Publication:
+    def _asked(self, message: Message) -> Publication:
+        service = message.payload
         if not isinstance(service, str) or (publication := self.publications.get(service)) is None:
             raise InvalidRequest(f"{self._cell.fqcn} publishes nothing under the name {service!r}")
+        self._check_seal(publication, message)
         return publication
 
     # -- generators --------------------------------------------------------------------------------------------------
@@ -120,9 +127,16 @@ class Callee:
                 pass
             case _:
                 raise InvalidRequest("ask for [generator, number of items]")
-        generator = self.generators.get(id, message.origin)
+        generator = self._generator(id, message)
         self._cell.when_cancelled(message, partial(generator.call.cancel, "its reader waits no longer"))
         generator.more((message.origin, message.req_id), credit)
+
+    def _generator(self, id: Any, message: Message) -> OpenGenerator:
+        """That which the sender reads from; one that was opened by a sealed call, by sealed messages only."""
+        generator = self.generators.get(id, message.origin)
+        if generator.call.sealed and not message.sealed:
+            raise AuthenticationError("the generator was opened by a sealed call; ask for its items likewise")
+        return generator
 
     def answer(self, ask: Ask, items: list[Any], is_ended: bool, error: BaseException | None) -> None:
         """Reply to who has asked for items."""
@@ -136,7 +150,7 @@ class Callee:
         self._cell.send_reply(reply, origin, [id])
 
     def _close(self, message: Message) -> None:
-        generator = self.generators.get(message.payload, message.origin)
+        generator = self._generator(message.payload, message)
         generator.call.cancel("its reader has closed it")
         generator.close()
 

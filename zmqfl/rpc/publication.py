@@ -32,13 +32,21 @@ Method = Callable[..., Any]
 
 
 class Publication:
-    """See the module. `loop`: where its coroutines run; None: on a loop of their own."""
+    """See the module. `loop`: where its coroutines run; None: one of their own. `secure`: for sealed calls only."""
 
-    def __init__(self, target: object, name: str, access: Access, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(
+        self,
+        target: object,
+        name: str,
+        access: Access,
+        loop: asyncio.AbstractEventLoop | None,
+        secure: bool = False,
+    ) -> None:
         self.target = target
         self.name = name
         self.may_call = rule_of(access)
         self.loop = loop
+        self.secure = secure
         self.statistics = StatisticsTable()
         self._made: dict[type, object] = {}
         self._described: dict[tuple[str, Any], MethodDescription] = {}

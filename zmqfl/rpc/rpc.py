@@ -15,9 +15,10 @@ Source: seed 002, the part on RPC; rules R24 to R30 of the reference.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from zmqfl.cell.cell import Cell
 from zmqfl.cell.handles import Handle, RequestHandle, failure
@@ -34,6 +35,9 @@ from zmqfl.rpc.proxy import Proxy
 from zmqfl.rpc.publication import Publication
 from zmqfl.rpc.signatures import MethodDescription, read_descriptions
 from zmqfl.rpc.watching import Watching
+
+_making: Final = threading.RLock()
+"""Held while one is made, so that two threads that want that of a cell get the same."""
 
 
 class Rpc:
@@ -54,25 +58,29 @@ class Rpc:
     ) -> None:
         self.timeout = check_timeout(timeout, "timeout")
         self.timeout_parameter = _check_parameter(timeout_parameter)
-        if cell.faces.setdefault(Rpc, self) is not self:
-            raise ArgumentError(f"cell {cell.fqcn} has an Rpc already; get it by Rpc.of(cell)")
         self._cell = cell
-        self._callee = Callee(cell, Watching(cell), tracebacks)
+        with _making:
+            if Rpc in cell.faces:
+                raise ArgumentError(f"cell {cell.fqcn} has an Rpc already; get it by Rpc.of(cell)")
+            self._callee = Callee(cell, Watching(cell), tracebacks)
+            cell.faces[Rpc] = self
 
     @classmethod
     def of(cls, cell: Cell) -> Rpc:
         """The one of this cell; it is made where there is none yet."""
-        found = cell.faces.get(Rpc)
-        return found if isinstance(found, Rpc) else cls(cell)
+        with _making:
+            found = cell.faces.get(Rpc)
+            return found if isinstance(found, Rpc) else cls(cell)
 
     # -- callee --------------------------------------------------------------------------------------------------------
 
-    def publish(self, target: object, name: str = "", *, access: Access = None) -> None:
+    def publish(self, target: object, name: str = "", *, access: Access = None, secure: bool = False) -> None:
         """Let others call the `rpc_` methods of an object; a second one of the same name replaces the first.
 
         `rpc_add` is called as `add`; an attribute `rpc_calc` that is an object, or a class, is a part with `rpc_`
         methods of its own. Both are looked up when they are called. A coroutine method runs on the loop that is running
         now. `access`: who may call what, see `zmqfl.rpc.access`; None: any cell that the network has admitted.
+        `secure`: refuse calls that are not sealed: only a sealed one proves from end to end who calls.
         Inside a method `current_call()` tells who calls, and whether anybody still waits.
         Raises `ArgumentError` for an object that can have no such methods, for a name, or a rule.
         """
@@ -80,7 +88,7 @@ class Rpc:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        self._callee.publications[check_service(name)] = Publication(target, name, access, loop)
+        self._callee.publications[check_service(name)] = Publication(target, name, access, loop, secure)
 
     def withdraw(self, name: str = "") -> None:
         """Publish it no longer; what runs goes on. Nothing happens where nothing is published."""
