@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from typing import Any
 
 import pytest
 
+from tests.system.federation import LONG, until
 from zmqfl.cell.handles import Handle
-from zmqfl.errors import UsageError
+from zmqfl.errors import UsageError, WouldDeadlockError
 from zmqfl.rpc.remote_stream import Batch, RemoteStream
 
 
@@ -120,6 +122,28 @@ def test_close_gives_up_what_was_asked_for(remote: Remote, stream: RemoteStream)
     stream.close()
     assert remote.closed == 1
     assert list(stream) == []
+
+
+def test_a_close_by_another_thread_ends_the_wait(remote: Remote, stream: RemoteStream) -> None:
+    items: list[Any] = []
+    reader = threading.Thread(target=lambda: items.extend(stream))
+    reader.start()
+    until(lambda: remote.asks and remote.asks[0]._callbacks)
+    stream.close()
+    reader.join(LONG)
+    assert not reader.is_alive()
+    assert items == []
+
+
+def test_iterating_inside_a_loop_says_how(remote: Remote, stream: RemoteStream) -> None:
+    async def main() -> int:
+        with pytest.raises(WouldDeadlockError, match="use `async for`"):
+            next(stream)
+        remote.give(1, end=True)
+        return int(await anext(stream))
+
+    assert asyncio.run(main()) == 1
+    assert remote.closed == 0
 
 
 def test_what_is_forgotten_is_closed(remote: Remote) -> None:

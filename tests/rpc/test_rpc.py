@@ -260,6 +260,18 @@ def test_chan_R26_a_wrong_tto_is_named(calculator: Calculator, proxy: Proxy, tto
     assert not calculator.called
 
 
+def test_chan_F09_tto_under_load(held: Held, proxy: Proxy, server: Cell, site: Cell) -> None:
+    handles = [proxy.hold.submit(tto=0.2 + number / 100) for number in range(60)]
+    for handle in handles:
+        with pytest.raises(RpcTimeout):
+            handle.result(LONG)
+    until(lambda: rpc_statistics(site)["hold"].running == 0)  # one that had no time left has not begun
+    assert rpc_statistics(site)["hold"].calls == len(held.ended)
+    assert set(held.ended) == {"its caller waits no longer"}
+    assert not server._asking._waiting
+    assert not site._serving._cancels.keys() & site._serving._deferred.keys()
+
+
 def leak_nothing(proxy: Proxy, server: Cell, site: Cell, calls: int, before: int = 0) -> None:
     for number in range(0, calls, 50):
         handles = [proxy.trig.half.submit(number + each) for each in range(50)]

@@ -9,7 +9,7 @@
     open     the generator raises          ended    the same, after the items before it
     open     close, end of `with`, garbage ended    the remote generator is closed
     open     time-out, a cancelled await   ended    raised; the remote generator is closed
-    ended    next                          ended    StopIteration
+    ended    next                          ended    StopIteration; so ends a wait when another thread closes
 
 Nothing runs before the first item is asked for, and never more than two windows ahead of what was taken.
 """
@@ -20,11 +20,12 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any, Final, Self
 
 from zmqfl.cell.handles import Handle
-from zmqfl.errors import UsageError
+from zmqfl.errors import UsageError, WouldDeadlockError
 
 WINDOW: Final = 64
 """Items that are asked for at once."""
@@ -58,7 +59,7 @@ class RemoteStream:
     def __next__(self) -> Any:
         with self._lock:
             while (asked := self._wanted()) is not None:
-                self._take(asked.result, asked)
+                self._arrived(asked, self._wait(asked))
             return self._give(StopIteration)
 
     def __aiter__(self) -> Self:
@@ -107,13 +108,16 @@ class RemoteStream:
             self._asked = self._ask(self.window)
         return None if self._items else self._asked
 
-    def _take(self, wait: Callable[[], Batch], asked: Handle[Batch]) -> None:
+    def _wait(self, asked: Handle[Batch]) -> Batch:
         try:
-            batch = wait()
+            return asked.result()
+        except WouldDeadlockError:
+            raise WouldDeadlockError(f"waiting for {self!r} would stop the event loop; use `async for`") from None
+        except CancelledError:
+            raise StopIteration from None  # another thread has closed it
         except BaseException:
             self._end(asked)
             raise
-        self._arrived(asked, batch)
 
     def _arrived(self, asked: Handle[Batch], batch: Batch) -> None:
         if self._asked is not asked:
