@@ -26,6 +26,11 @@
     snapshot         what survives a restart of the server
     server_runner    ServerRunner
     client_runner    ClientRunner
+    fedavg           FedAvg: federated averaging as a controller
+    weighted_mean    the mean of models as they come
+    model_persistor  a model in a file that is replaced as a whole
+
+Jobs, which are made of all that, are in `zmqfl.fl.jobs`.
 
 Its users import from these modules.
 """
