@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 
-from zmqfl.errors import ArgumentError, NoSuchMethod, RemoteError, SignatureError
-from zmqfl.rpc.remote_errors import MOST_FRAMES, MOST_TEXT, SAFE, rebuild, tell
+from zmqfl.errors import (
+    ArgumentError,
+    NoSuchMethod,
+    RemoteError,
+    RpcTimeout,
+    ServiceUnavailable,
+    SignatureError,
+)
+from zmqfl.rpc.remote_errors import MOST_FRAMES, MOST_TEXT, SAFE, chooses_code, rebuild, tell, tell_mistake
 from zmqfl.wire import payload
 
 
@@ -83,12 +90,39 @@ def test_any_other_is_a_remote_error(error: BaseException, type_name: str) -> No
     assert str(again) == f"site-1: process_exception: {again.type_name}: x"
 
 
+def travelled_mistake(error: SignatureError | NoSuchMethod) -> Any:
+    return rebuild(payload.decode(payload.encode(tell_mistake(error))), "site-1", "as the reply says")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SignatureError("missing 'a'", method="add", parameter="a"),
+        NoSuchMethod("no 'x'", target="site-2"),
+        RpcTimeout("hold took longer than 1 s", target="site-2"),
+        ServiceUnavailable("later", target="site-2"),
+        RemoteError("ValueError", "w", target="site-2"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_third_cell_has_done_is_not_taken_for_the_callees_own(error: Any) -> None:
+    assert not chooses_code(error)
+    again = travelled(error)
+    assert (type(again), again.type_name) == (RemoteError, f"zmqfl.errors.{type(error).__name__}")
+    assert again.message == str(error)
+
+
+def test_a_method_may_choose_the_code() -> None:
+    assert chooses_code(ServiceUnavailable("later"))
+    assert not chooses_code(ValueError("x"))
+
+
 def test_mistakes_of_the_caller_come_back_as_such() -> None:
-    again = travelled(SignatureError("missing 'a'", method="add", parameter="a"))
+    again = travelled_mistake(SignatureError("missing 'a'", method="add", parameter="a"))
     assert (type(again), str(again), again.method, again.parameter) == (
         SignatureError, "add: missing 'a'", "add", "a"
     )  # fmt: skip
-    assert str(travelled(NoSuchMethod("no 'x'"))) == "site-1: invalid_request: no 'x'"
+    assert str(travelled_mistake(NoSuchMethod("no 'x'"))) == "site-1: invalid_request: no 'x'"
 
 
 def test_a_traceback_has_no_folders_and_an_end() -> None:

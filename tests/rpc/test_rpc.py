@@ -435,6 +435,26 @@ def test_chan_R28_a_call_inside_a_call_and_back(server: Cell, site: Cell) -> Non
     assert Rpc.of(server).proxy("server").result(LONG).down(3) == 3  # itself, too
 
 
+def test_chan_R28_the_time_out_of_an_inner_call_is_no_time_out_of_the_outer_one(server: Cell, site: Cell) -> None:
+    held = Held()
+    Rpc.of(server).publish(held)
+
+    class Between:
+        def rpc_ask(self) -> str:
+            return str(Rpc.of(site).proxy("server").result(LONG).hold(tto=0.05))
+
+        def rpc_items(self) -> Iterator[str]:
+            yield self.rpc_ask()
+
+    Rpc.of(site).publish(Between())
+    proxy = Rpc.of(server).proxy("site-1").result(LONG)
+    for call in (proxy.ask, lambda: next(proxy.items())):
+        with pytest.raises(RemoteError, match="server: timeout: hold took longer than") as caught:
+            call()
+        assert not isinstance(caught.value, TimeoutError)
+        assert caught.value.type_name == "zmqfl.errors.RpcTimeout"
+
+
 def test_chan_R28_slow_methods_do_not_hold_up_others(federation: Federation, server: Cell) -> None:
     site = federation.start("site-1", server, None, config=replace(QUICK, calls_max=4))
     held = Held()

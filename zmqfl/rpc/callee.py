@@ -35,7 +35,7 @@ from zmqfl.rpc.caller_watch import Caller
 from zmqfl.rpc.generators import Ask, OpenGenerator, OpenGenerators
 from zmqfl.rpc.names import ASKS, CALLS, STREAM, split_topic
 from zmqfl.rpc.publication import Method, Publication, is_stream
-from zmqfl.rpc.remote_errors import tell
+from zmqfl.rpc.remote_errors import chooses_code, tell, tell_mistake
 from zmqfl.rpc.running import RunningCall, running
 from zmqfl.rpc.watching import Watching
 
@@ -88,15 +88,16 @@ class Callee:
     def _refused(self, message: Message, error: Exception) -> Message:
         if not message.get_header(MessageHeaderKey.REPLY_EXPECTED):
             log.warning("%s: %s of %s was refused: %s", self._cell.fqcn, message.topic, message.origin, error)
+        if isinstance(error, SignatureError | NoSuchMethod):
+            return make_reply(CellReturnCode.INVALID_REQUEST, str(error), tell_mistake(error))
         return self.reply_of(error)
 
     def reply_of(self, error: BaseException) -> Message:
-        """What the caller is told. Raises errors of zmqfl that have a code of their own: the cell tells these."""
-        if isinstance(error, RequestFailed) and not isinstance(error, NoSuchMethod):
-            raise error
-        is_mistake = isinstance(error, SignatureError | NoSuchMethod)
-        code = CellReturnCode.INVALID_REQUEST if is_mistake else CellReturnCode.PROCESS_EXCEPTION
-        return make_reply(code, f"{type(error).__name__}: {error}", tell(error, self._tracebacks))
+        """What the caller is told of what a method raised."""
+        if isinstance(error, RequestFailed) and chooses_code(error):
+            return make_reply(error.code, error.reason)
+        text = f"{type(error).__name__}: {error}"
+        return make_reply(CellReturnCode.PROCESS_EXCEPTION, text, tell(error, self._tracebacks))
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -141,12 +142,7 @@ class Callee:
     def answer(self, ask: Ask, items: list[Any], is_ended: bool, error: BaseException | None) -> None:
         """Reply to who has asked for items."""
         origin, id = ask
-        if error is None:
-            reply = Message(payload=[items, is_ended])
-        elif isinstance(error, RequestFailed):
-            reply = make_reply(error.code, error.reason)
-        else:
-            reply = self.reply_of(error)
+        reply = Message(payload=[items, is_ended]) if error is None else self.reply_of(error)
         self._cell.send_reply(reply, origin, [id])
 
     def _close(self, message: Message) -> None:

@@ -1,9 +1,13 @@
 """What a remote method raised, and what its caller sees.
 
-    raised by the method                           raised at the caller
-    ServiceUnavailable, AuthenticationError, ...   the same class of zmqfl
-    an exception of the table                      the same class, its cause a `RemoteError`
-    anything else                                  `RemoteError` with the name of its type
+    raised                                         raised at the caller
+    instead of a call: it does not fit             SignatureError, NoSuchMethod
+    by the method: ServiceUnavailable and kin      the same class of zmqfl
+                   an exception of the table       the same class, its cause a `RemoteError`
+                   anything else                   `RemoteError` with the name of its type
+
+What a method gets from a call of its own to a third cell is "anything else", so that nobody takes a time-out there for
+one here.
 
 The table is fixed: a name that comes from the network is looked up there and nowhere else. Arguments of exceptions
 travel where they are None, bool, int, float or str; a traceback as text, without folders and without source lines.
@@ -14,7 +18,7 @@ from __future__ import annotations
 import traceback
 from typing import Any, Final
 
-from zmqfl.errors import NoSuchMethod, RemoteError, SignatureError
+from zmqfl.errors import NoSuchMethod, RemoteError, RequestFailed, SignatureError
 
 MOST_FRAMES: Final = 20
 """Frames of a traceback that travel: the innermost."""
@@ -40,13 +44,20 @@ Told = list[Any]
 """[type name, arguments, message, traceback]"""
 
 
+def chooses_code(error: BaseException) -> bool:
+    """Whether a method has raised it to choose the return code; not where a call of its own to another cell failed."""
+    return isinstance(error, RequestFailed) and not error.target
+
+
+def tell_mistake(error: SignatureError | NoSuchMethod) -> Told:
+    """Why nothing was called."""
+    args = [error.problem, error.method, error.parameter] if isinstance(error, SignatureError) else [error.reason]
+    return [type(error).__name__, args, str(error), ""]
+
+
 def tell(error: BaseException, with_traceback: bool) -> Told:
     """What the caller may know of what a method raised."""
     kind = type(error)
-    if isinstance(error, SignatureError):
-        return [kind.__name__, [error.problem, error.method, error.parameter], str(error), ""]
-    if isinstance(error, NoSuchMethod):
-        return [kind.__name__, [error.reason], str(error), ""]
     name = kind.__name__ if SAFE.get(kind.__name__) is kind else f"{kind.__module__}.{kind.__qualname__}"
     text = _lines(error) if with_traceback else ""
     return [name, _arguments(error), _cut(str(error)), text[-MOST_TEXT:]]
