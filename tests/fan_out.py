@@ -14,7 +14,7 @@ from tests.harness import Host, Net
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.channels.buffer import BufferTerms, Policy
 from zmqfl.protocol.channels.inlet import Inlet
-from zmqfl.protocol.channels.items import Item
+from zmqfl.protocol.channels.items import Item, cell_of
 from zmqfl.protocol.channels.outlet import Placed, Put, WriterState
 from zmqfl.protocol.channels.questions import key_of
 from zmqfl.protocol.channels.subscription import Subscription
@@ -45,7 +45,7 @@ class Reader:
 
     def numbers(self, writer: str) -> list[int]:
         """The numbers of what it has taken of one writer."""
-        return [item.number for item in self.items if item.writer == writer]
+        return [item.number for item in self.items if cell_of(item.writer) == writer]
 
 
 @dataclass(eq=False)

@@ -48,7 +48,10 @@ class FanOut:
 
     def __init__(self, stack: ExitStack, peer: Peer, readers: int) -> None:
         module = PEERS + peer.module
-        start = lambda *arguments: stack.enter_context(_process(module, arguments, peer.environment))  # noqa: E731
+
+        def start(*arguments: str) -> Process:
+            return stack.enter_context(_process(module, arguments, peer.environment))
+
         url = start("broker", *peer.arguments).ready
         self._writer = start("writer", url)
         self._readers = [start("reader", url, f"reader-{number}") for number in range(readers)]

@@ -11,6 +11,7 @@ from tests.harness import CONFIG, Net, Weather
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.channels.buffer import BufferTerms, Policy
 from zmqfl.protocol.channels.carrier import BATCH
+from zmqfl.protocol.channels.items import cell_of
 from zmqfl.protocol.channels.seat import WRITER_WINDOW
 from zmqfl.wire.messages import Request, Segment
 
@@ -49,7 +50,7 @@ def test_what_is_put_comes_to_each_reader() -> None:
     f.net.run_until(lambda: all(len(reader.items) == 5000 for reader in readers))
     for reader in readers:
         assert reader.bodies == [b"%d" % number for number in range(1, 5001)]
-        assert {item.writer for item in reader.items} == {"relay.site-1"}
+        assert {cell_of(item.writer) for item in reader.items} == {"relay.site-1"}
         assert reader.gaps == []
     f.ok(f.unwrite(writer))
     f.ok(f.ask("relay.site-1", "server", "delete", c="c"))
@@ -115,7 +116,7 @@ def test_chan_R4_wait_holds_the_writer_until_the_reader_takes_one_and_nobody_els
 def test_chan_R4_what_waits_is_bounded_by_the_window_of_the_writer() -> None:
     f = fan_out()
     writer, [_] = a_channel(f, "site-3", terms=terms(Policy.WAIT), ahead=0, slow=True)
-    f.put(writer, 2000, 10 * KIB)
+    f.put(writer, 1000, 10 * KIB)
     f.net.run(30)
     [channel] = f.net.hosts["server"].node.channels.broker.channels.values()
     held = sum(item.size for item in channel.seats[0].waiting)
@@ -307,7 +308,7 @@ def test_chan_R17_an_item_of_one_who_may_not_write_is_refused_each_time() -> Non
     client = f.net.hosts["relay.site-2"].node.channels.client
     from zmqfl.protocol.channels.outlet import Outlet
 
-    outlet = Outlet("relay.site-2")
+    outlet = Outlet("relay.site-2/7")
     outlet.hear([7, 1 << 20, 0, 1, [], None])
     bond = client._home("server", 7, outlet)
     bond.carrier.add(7, outlet)
@@ -319,7 +320,7 @@ def test_chan_R17_an_item_of_one_who_may_not_write_is_refused_each_time() -> Non
         f.net.run(5)
     f.put(writer, 1)
     f.net.run_until(lambda: len(reader.items) == 1)
-    assert {item.writer for item in reader.items} == {"relay.site-1"}
+    assert {cell_of(item.writer) for item in reader.items} == {"relay.site-1"}
     assert f.net.hosts["server"].node.channels.broker.counters["items_refused"] >= 2
 
 
@@ -339,6 +340,8 @@ def test_chan_R17_many_writers_each_in_order_and_by_name() -> None:
     f.net.run_until(lambda: len(reader.items) == 1200)
     assert reader.numbers("relay.site-1") == list(range(1, 301))
     assert len(reader.numbers("relay.site-2")) == 600
+    assert reader.gaps == []
+    f.check_orders()
 
 
 def test_chan_R18_what_was_dropped_is_told_as_gaps() -> None:
@@ -351,7 +354,7 @@ def test_chan_R18_what_was_dropped_is_told_as_gaps() -> None:
     f.net.run(1)
     f.take(reader)
     f.net.run_until(lambda: len(reader.waiting) == 2)
-    assert reader.gaps == [("relay.site-1", 2, 9)]
+    assert reader.gaps == [(f"relay.site-1/{writer.place}", 2, 9)]
     assert reader.counts == (0, 8)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgpack import packb, unpackb
 
 from zmqfl.errors import ArgumentError, DecodeError
-from zmqfl.protocol.channels.items import Item
+from zmqfl.protocol.channels.items import Item, cell_of
 from zmqfl.wire import payload
 from zmqfl.wire.codecs import PACKED, PAYLOAD_CODEC
 from zmqfl.wire.compression import CodecName, compress, decompress
@@ -25,7 +25,8 @@ _UNREAD: Final = object()
 class ChannelItem:
     """One item of a channel, as its reader gets it.
 
-    `writer`: the cell that put it; `number`: which of that writer's items, from 1; `channel`: the name; `size`: bytes.
+    `writer`: the cell that put it; `place`: which of its writers; `number`: which of that one's items, from 1;
+    `channel`: the name; `size`: bytes.
     """
 
     __slots__ = ("_item", "_value", "channel", "size")
@@ -39,7 +40,12 @@ class ChannelItem:
     @property
     def writer(self) -> str:
         """The cell that put it."""
-        return self._item.writer
+        return cell_of(self._item.writer)
+
+    @property
+    def place(self) -> int:
+        """Which of the writers of that cell: its `place`."""
+        return int(self._item.writer.partition("/")[2] or 0)
 
     @property
     def number(self) -> int:

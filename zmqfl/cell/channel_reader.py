@@ -29,6 +29,7 @@ from zmqfl.cell.serial import SerialQueue
 from zmqfl.errors import ChannelEndedError, ClosedError, ZmqflError
 from zmqfl.protocol.channels.buffer import BufferStatistics, BufferTerms, Policy
 from zmqfl.protocol.channels.client import Client
+from zmqfl.protocol.channels.items import cell_of
 from zmqfl.protocol.commands import Command, ItemsCame, Outcome
 
 CLOSE_TIMEOUT = 10.0
@@ -217,7 +218,7 @@ class ChannelReader:
             self._received += len(items)
             if came.counts is not None:
                 self._counts = came.counts
-            gaps = [Gap(*gap) for gap in came.gaps]
+            gaps = [Gap(cell_of(writer), first, last) for writer, first, last in came.gaps]
             self.gaps.extend(gaps)
             self._missing += sum(gap.last - gap.first + 1 for gap in gaps)
             while items and self._waiting:

@@ -1,8 +1,8 @@
 """The ends of a fan-out benchmark, the same for every peer. Standard library only.
 
-A broker prints where it listens, as JSON, and lives until its standard input ends. A reader prints `"ready"`, then reads
-one round per line, `[items, bytes of each]`; it prints `"begun"` when it reads, and `"done"` when it has got them all. A
-writer prints `"ready"`, reads the same line, and prints `"done"` when it has put them all.
+A broker prints where it listens, as JSON, and lives until its standard input ends. A reader prints `"ready"`, then
+reads one round per line, `[items, bytes of each]`; it prints `"begun"` when it reads, and `"done"` when it has got them
+all. A writer prints `"ready"`, reads the same line, and prints `"done"` when it has put them all.
 """
 
 from __future__ import annotations

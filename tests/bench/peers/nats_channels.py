@@ -50,7 +50,7 @@ async def lines() -> Any:
 
 
 async def write(url: str) -> None:
-    import nats
+    import nats  # type: ignore[import-not-found]
 
     client = await nats.connect(url, pending_size=PENDING)
     async for count, size in lines():
@@ -63,7 +63,7 @@ async def write(url: str) -> None:
 
 
 async def read(url: str) -> None:
-    import nats
+    import nats  # type: ignore[import-not-found]
 
     client = await nats.connect(url)
     items = await client.subscribe("c", pending_msgs_limit=-1, pending_bytes_limit=-1)

@@ -10,7 +10,7 @@ from tests.bench.peers.fan_out_ends import read, say, write
 
 
 def config(**settings: object):  # type: ignore[no-untyped-def]
-    import zenoh
+    import zenoh  # type: ignore[import-not-found]
 
     found = zenoh.Config()
     for name, value in {"scouting/multicast/enabled": False, "scouting/gossip/enabled": False, **settings}.items():

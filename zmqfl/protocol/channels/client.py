@@ -26,7 +26,7 @@ from zmqfl.errors import CellReturnCode, DecodeError
 from zmqfl.protocol.channels.bond import TO_BROKER, Bond
 from zmqfl.protocol.channels.broker import AT_ONCE, MOVES
 from zmqfl.protocol.channels.inlet import Inlet
-from zmqfl.protocol.channels.items import Part
+from zmqfl.protocol.channels.items import Part, writer_of
 from zmqfl.protocol.channels.news import Row
 from zmqfl.protocol.channels.outlet import Outlet, Put
 from zmqfl.protocol.channels.questions import PROVE, is_proof, proof_of
@@ -110,7 +110,7 @@ class Client:
         self, broker: str, place: int, headers: dict[str, Any], ticket: Any, timeout: float, key: bytes | None
     ) -> list[Command]:
         """Ask to write."""
-        outlet = Outlet(self._fqcn)
+        outlet = Outlet(writer_of(self._fqcn, place))
         bond = self._home(broker, place, outlet)
         bond.carrier.add(place, outlet)
         return self._send(_Question(bond, "write", {**headers, "i": place}, ticket, timeout, key, place))

@@ -7,10 +7,10 @@ In the headers of the message, all else is in its bodies:
     z   [place, reason]                   nothing more will come for this place: why
     w   place                             its writer waits to hear that all this is taken
 
-A place is the number of a reader or writer, given by the cell that it is of. `writer` is "" for items of the sender's
-own. A length is that of an item with one frame and codec 1, or [codec, length, ...] with one for each frame. The bodies
-are all frames, one behind the other; small ones share a body, a long one has its own, so that it need not be copied.
-Nobody on the way looks into a frame.
+A place is the number of a reader or writer, given by the cell that it is of. A writer is CELL/PLACE, "" where that is
+the sender and the place of the run. A length is that of an item with one frame and codec 1, or [codec, length, ...]
+with one for each frame. The bodies are all frames, one behind the other; small ones share a body, a long one has its
+own, so that it need not be copied. Nobody on the way looks into a frame.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_REASON = 1024
 
 
 class Item(NamedTuple):
-    """One item: the `number`-th of `writer`, as frames that nobody opens on the way."""
+    """One item: the `number`-th of `writer` (CELL/PLACE), as frames that nobody opens on the way."""
 
     writer: str
     number: int
@@ -61,6 +61,16 @@ def item_of(writer: str, number: int, codec: int, frames: Sequence[Buffer]) -> I
     return Item(writer, number, codec, tuple(frames), sum(map(len, frames)) + ITEM_COST)
 
 
+def writer_of(cell: str, place: int) -> str:
+    """A writer by its cell and place there: a cell may have several."""
+    return f"{cell}/{place}"
+
+
+def cell_of(writer: str) -> str:
+    """The cell of a writer."""
+    return writer.partition("/")[0]
+
+
 def encode_batch(parts: Sequence[Part], me: str) -> tuple[dict[str, Any], tuple[Buffer, ...]]:
     """Headers and bodies of a batch that cell `me` sends."""
     runs: list[list[Any]] = []
@@ -68,12 +78,12 @@ def encode_batch(parts: Sequence[Part], me: str) -> tuple[dict[str, Any], tuple[
     ends = [[part.place, part.end] for part in parts if part.end is not None]
     bodies = _Bodies()
     for part in parts:
-        writer, expected = None, 0
+        writer, expected, mine = None, 0, writer_of(me, part.place)
         lengths: list[Any] = []
         for name, number, codec, frames, _ in part.items:
             if number != expected or name != writer:
                 writer, lengths = name, []
-                runs.append([part.place, "" if name == me else name, number, lengths])
+                runs.append([part.place, "" if name == mine else name, number, lengths])
             expected = number + 1
             if len(frames) == 1 and codec == PAYLOAD_CODEC:
                 lengths.append(len(frames[0]))
@@ -101,7 +111,7 @@ def decode_batch(headers: dict[str, Any], bodies: Sequence[Buffer], origin: str)
         if not (_is_number(place) and isinstance(writer, str) and _is_number(first) and isinstance(lengths, list)):
             raise DecodeError("a run of a batch is not [place, writer, first, lengths]")
         kept = items.setdefault(place, [])
-        name = writer or origin
+        name = writer or writer_of(origin, place)
         for number, length in enumerate(lengths, first):
             if type(length) is int:
                 frame = cut.next(length)

@@ -68,7 +68,7 @@ class WriterState:
 
 
 class Outlet:
-    """See the module; it is a `Source`. `me`: the writer's cell."""
+    """See the module; it is a `Source`. `me`: the writer, CELL/PLACE."""
 
     def __init__(self, me: str) -> None:
         self.state = WriterState()

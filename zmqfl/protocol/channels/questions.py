@@ -200,7 +200,7 @@ class Questions:
         channel = self._see(bond, call)
         readers = [{"reader": each.name, **_terms(each), **_counts(each)} for each in channel.readers]
         writers = [
-            {"writer": each.writer, "received": each.received, "taken": each.taken, "waiting": len(each.waiting)}
+            {"writer": each.name, "received": each.received, "taken": each.taken, "waiting": len(each.waiting)}
             for each in channel.seats
         ]
         return _value(call, {**channel.describe(now), "of_readers": readers, "of_writers": writers})

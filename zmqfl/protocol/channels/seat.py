@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmqfl.errors import DecodeError
 from zmqfl.protocol.channels.bond import Bond
-from zmqfl.protocol.channels.items import Item
+from zmqfl.protocol.channels.items import Item, writer_of
 from zmqfl.protocol.channels.news import Row
 from zmqfl.protocol.commands import Call
 
@@ -31,6 +31,7 @@ class Seat:
         self.bond = bond
         self.place = place
         self.channel = channel
+        self.writer = writer_of(bond.peer, place)
         self.received = self.taken = 0
         self.is_asked = False
         """Its writer waits to hear that all this is taken."""
@@ -44,7 +45,7 @@ class Seat:
         self._taken_size = self._told = 0
 
     @property
-    def writer(self) -> str:
+    def name(self) -> str:
         """The cell that writes."""
         return self.bond.peer
 
