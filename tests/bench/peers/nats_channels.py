@@ -63,7 +63,7 @@ async def write(url: str) -> None:
 
 
 async def read(url: str) -> None:
-    import nats  # type: ignore[import-not-found]
+    import nats
 
     client = await nats.connect(url)
     items = await client.subscribe("c", pending_msgs_limit=-1, pending_bytes_limit=-1)
