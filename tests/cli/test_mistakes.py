@@ -189,6 +189,15 @@ MISTAKES: list[tuple[str, str]] = [
     ("jobs abort", "Missing argument 'ID'; see `zmqfl jobs abort --help`"),
     ("jobs frob", "No such command 'frob'; see `zmqfl jobs --help`"),
     ("up jobs-program.yaml", "sites.site-1.jobs: the program that `run` names would take over the process"),
+    # channels
+    ("channel frob", "No such command 'frob'; see `zmqfl channel --help`"),
+    ("channel info", "Missing argument 'CHANNEL'; see `zmqfl channel info --help`"),
+    ("channel ls --broker a..b", "--broker: 'a..b' is not a cell name: empty part; use segments of letters"),
+    ("channel sub c --policy rng", "Invalid value for '--policy': "),
+    ("channel sub c --every 0", "Invalid value for '--every': Input should be greater than or equal to 1; see"),
+    ("channel sub c --key nowhere", "--key: cannot read 'nowhere': No such file or directory; name a file"),
+    ("channel create c --key empty.yaml", "--key: 'empty.yaml' is empty; write the key into it"),
+    ("channel pub c nonsense", "DATA: is not JSON "),
     # asking
     ("rpc ls", "Missing argument 'SITE'; see `zmqfl rpc ls --help`"),
     ("rpc frob", "No such command 'frob'; see `zmqfl rpc --help`"),
@@ -231,6 +240,9 @@ NOT_RUNNING: list[tuple[str, str]] = [
     ("jobs list", "no federation runs here; start one by `zmqfl up FILE`"),
     ("jobs abort x", "no federation runs here; start one by `zmqfl up FILE`"),
     ("jobs log x", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("channel ls", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("channel sub c", "no federation runs here; start one by `zmqfl up FILE`"),
+    ("channel pub c 1", "no federation runs here; start one by `zmqfl up FILE`"),
     ("logs -t other", "federation 'other' has never run here; start it by `zmqfl up FILE`"),
 ]
 

@@ -16,7 +16,7 @@ from zmqfl.cli.exits import STATUSES, OneLineGroup
 
 VERBS: Final = {
     "up": "up", "ps": "running", "logs": "running", "down": "running", "join": "joining", "run": "joining",
-    "request": "network", "cells": "network", "route": "network", "rtt": "network",
+    "channel": "channel", "request": "network", "cells": "network", "route": "network", "rtt": "network",
     "push": "push", "pull": "pull", "retrieve": "retrieve", "share": "share", "unshare": "share",
     "transfers": "transfers", "props": "props", "announcements": "announcements",
     "keygen": "keys", "provision": "provision", "topology": "topology",
