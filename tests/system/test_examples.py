@@ -80,6 +80,15 @@ EXPECTED = {
         "round 2: 2 models of 64 MiB, mean 0.3645",
     ],
     "build_job.py": ["status 0: y = 2.0 x + 1.0"],
+    "measurement.py": [
+        "file: 2500 samples, all of them: True",
+        "analysis: in order: True, the last: (2499, 29.9)",
+        "display: one value a second: True, of 2500",
+    ],
+    "live_plot.py": [
+        "wave.png: PNG, drawn again and again: True",
+        "the last minute: 40.1 s to 100.0 s, 600 points",
+    ],
     "custom_streamer.py": ["site-1: m1 ended with OK", "server: OK, {'site-1': 3000.0}"],
     "asyncio_pull.py": [
         "site-1: for-site-1.pt, 3000000 bytes, 3000000 of 3000000",
