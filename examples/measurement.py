@@ -3,6 +3,7 @@ gets one value a second. Each is a client of the stream server, which runs in a 
 
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from zmqfl import StreamClient_Thread, StreamServer
@@ -39,15 +40,10 @@ def main(folder: Path) -> None:
         analysis.subscribe_read_channel(CHANNEL, 500)  # a ring in the middle
         display.subscribe_read_channel(CHANNEL, 1, fill_frequency=1)  # the newest, once a second
         found: list[list[tuple[int, float]]] = [[], [], []]
-        threads = [
-            threading.Thread(target=read, args=(client, got, folder / client.name))
-            for client, got in zip(clients[1:], found, strict=True)
-        ]
-        for thread in threads:
-            thread.start()
-        measure(device)
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor() as pool:
+            for client, got in zip(clients[1:], found, strict=True):
+                pool.submit(read, client, got, folder / client.name)
+            measure(device)
         print(
             f"file: {len((folder / 'store').read_text().splitlines())} samples, all of them: {len(found[0]) == SAMPLES}"
         )
