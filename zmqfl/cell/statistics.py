@@ -74,7 +74,7 @@ def collect(reactor: Reactor, workers: WorkersStatistics, references: References
     counters: Counter[str] = Counter()
     parts = (
         reactor, node, node.transit, node.acceptor, node.requester, node.responder,
-        node.flows, node.assembly, node.transfers, node.transfers.source,
+        node.flows, node.assembly, node.transfers, node.transfers.source, node.channels.broker, node.channels.client,
     )  # fmt: skip
     for part in parts:
         counters.update(part.counters)

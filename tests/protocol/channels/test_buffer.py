@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire.values import bounded
 from zmqfl.errors import ArgumentError
 from zmqfl.protocol.channels.buffer import Buffer, BufferStatistics, BufferTerms, Policy
 
@@ -206,6 +207,7 @@ STEPS = st.lists(
 )
 
 
+@bounded
 @given(TERMS, STEPS)
 def test_chan_R8_any_steps_do_as_the_model_and_add_up(terms: BufferTerms, steps: Steps) -> None:
     real: Buffer[Thing] = Buffer(terms)

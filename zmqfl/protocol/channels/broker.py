@@ -54,6 +54,8 @@ class Broker:
         self._moving: dict[int, Channel] = {}
         """Channels in which items wait, or that end."""
         self._is_due = False
+        self._next: float | None = None
+        """When something is due by itself: as of the last time that it was looked at, after whatever has changed it."""
 
     # -- bonds ---------------------------------------------------------------------------------------------------------
 
@@ -129,16 +131,15 @@ class Broker:
             for bond in active:
                 commands += bond.pump(now)
         self._is_due = False
+        times = [channel.expires for channel in self.names.values()]
+        times += [bond.deadline for bond in self.bonds.values()]
+        self._next = min((at for at in times if at is not None), default=None)
         return commands
 
     @property
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do."""
-        if self._is_due:
-            return AT_ONCE
-        times = [channel.expires for channel in self.names.values()]
-        times += [bond.deadline for bond in self.bonds.values()]
-        return min((at for at in times if at is not None), default=None)
+        return AT_ONCE if self._is_due else self._next
 
     def wake(self, bond: Bond, place: int) -> None:
         """There may be something to send for this place."""
@@ -198,6 +199,12 @@ class Broker:
     def release(self, size: int) -> None:
         """Give it back."""
         self.reserved -= size
+
+    def open(self, channel: Channel) -> None:
+        """There is a channel from now on."""
+        self.channels[channel.id] = channel
+        self.names[channel.name] = channel
+        self._is_due = True
 
     def end(self, channel: Channel, reason: str) -> None:
         """A channel ends: its name is free at once, its readers are told behind the last item."""

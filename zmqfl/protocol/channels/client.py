@@ -76,6 +76,7 @@ class Client:
         """Writers that leave when all has arrived: ticket, time-out."""
         self._active: dict[Bond, None] = {}
         self._is_due = False
+        self._next: float | None = None
 
     # -- verbs ---------------------------------------------------------------------------------------------------------
 
@@ -217,14 +218,13 @@ class Client:
             for place, each in list(bond.places.items()):
                 if isinstance(each, Outlet):
                     commands += self._changed(place, each)
+        self._next = min((at for bond in self.bonds.values() if (at := bond.deadline) is not None), default=None)
         return commands + self._look_closing()
 
     @property
     def deadline(self) -> float | None:
         """When `handle_timeout` has something to do."""
-        if self._is_due:
-            return AT_ONCE
-        return min((at for bond in self.bonds.values() if (at := bond.deadline) is not None), default=None)
+        return AT_ONCE if self._is_due else self._next
 
     # -- bonds ---------------------------------------------------------------------------------------------------------
 

@@ -108,8 +108,8 @@ class Questions:
         self._reserve(kept)
         self._last_id += 1
         expires = None if options.lifetime is None else now + options.lifetime
-        channel = broker.channels[self._last_id] = Channel(self._last_id, options, bond, expires)
-        broker.names[options.name] = channel
+        channel = Channel(self._last_id, options, bond, expires)
+        broker.open(channel)
         return _ok(call, id=channel.id)
 
     def _delete(self, bond: Bond, call: Call, now: float) -> list[Command]:
