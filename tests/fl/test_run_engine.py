@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,6 +71,23 @@ def test_aux_messages_to_all_sorts_of_targets(
     with engine.new_context() as fl_ctx:
         replies = engine.send_aux_request(targets, "who", Shareable({"x": 3}), LONG, fl_ctx)
     assert [(name, reply["i"], reply["x"]) for name, reply in replies.items()] == [(name, name, 3) for name in names]
+
+
+def test_fire_and_forget(engines: dict[str, RunEngine]) -> None:
+    heard: queue.Queue[str] = queue.Queue()
+
+    def hear(topic: str, request: Shareable, fl_ctx: FLContext) -> None:
+        heard.put(request["from"])
+
+    for engine in engines.values():
+        engine.register_aux_message_handler("hear", hear)
+    client, server = engines["site-1"], engines["server"]
+    assert isinstance(client, ClientEngine)
+    assert client.fire_and_forget_aux_request("hear", Shareable({"from": "c"}), client.new_context()) == {"server": ""}
+    assert heard.get(timeout=LONG) == "c"
+    told = server.fire_and_forget_aux_request(["site-2"], "hear", Shareable({"from": "s"}), server.new_context())
+    assert told == {"site-2": ""}
+    assert heard.get(timeout=LONG) == "s"
 
 
 def test_events_reach_components_and_listeners_once(engines: dict[str, RunEngine]) -> None:

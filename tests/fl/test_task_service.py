@@ -11,7 +11,7 @@ import pytest
 
 from tests.cell.sealed import CardedFederation
 from tests.fl.runs import JOB, Flow, Run
-from tests.system.federation import LONG
+from tests.system.federation import LONG, until
 from zmqfl.cell.message import Message
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.return_code import ReturnCode
@@ -163,3 +163,18 @@ def test_messages_of_nobody_and_of_other_jobs(run_of: MakeRun) -> None:
     over.set()
     run.server.settings = run.settings
     assert run.wait() == 0
+
+
+def test_a_client_that_was_not_lost_after_all_is_there_again(run_of: MakeRun) -> None:
+    run = run_of(1)
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        controller.broadcast_and_wait(Task("t", Shareable()), fl_ctx)
+        presence = run.server.service.presence
+        presence._ended("site-1", presence._watched["site-1"])
+        until(lambda: presence.present() == {"site-1"} and controller.get_client_disconnect_time("site-1") is None)
+        controller.broadcast_and_wait(Task("t", Shareable()), fl_ctx)
+
+    run.serve(flow)
+    run.client()
+    assert run.wait_all() == {"server": 0, "site-1": 0}

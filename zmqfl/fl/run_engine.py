@@ -22,6 +22,7 @@ from zmqfl.context.keys import FLContextKey
 from zmqfl.context.shareable import Shareable
 from zmqfl.context.workspace import Workspace
 from zmqfl.fl.client import Client
+from zmqfl.fl.snapshot import RunSnapshot
 from zmqfl.streaming.cell_engine import CellEngine, Targets
 
 SERVER: Final = "server"
@@ -133,12 +134,25 @@ class ServerEngine(RunEngine):
         """
         self.on_persist(fl_ctx, completed)
 
+    def restore_components(self, snapshot: RunSnapshot, fl_ctx: FLContext) -> None:
+        """Have the components take up what a snapshot knows of them; the runner does it before START_RUN."""
+        for id, state in snapshot.component_states.items():
+            component = self.get_component(id)
+            if isinstance(component, FLComponent):
+                component.restore(state, fl_ctx)
+
     def _everybody(self) -> list[str]:
         return [name for name in self.cells if name != SERVER]
 
 
 class ClientEngine(RunEngine):
     """The engine of a run's client."""
+
+    def fire_and_forget_aux_request(  # type: ignore[override]  # FLARE's clients have no other target
+        self, topic: str, request: Shareable, fl_ctx: FLContext, optional: bool = False, secure: bool = False
+    ) -> dict[str, str]:
+        """Send to the server without waiting for it; see `AuxMessages.fire_and_forget_aux_request`."""
+        return super().fire_and_forget_aux_request(SERVER, topic, request, fl_ctx, optional, secure)
 
     def _everybody(self) -> str:
         return SERVER

@@ -216,10 +216,7 @@ class ServerRunner:
             return
         log.info("the run goes on from its snapshot, with workflow %d", snapshot.workflow)
         self._workflow = snapshot.workflow
-        for id, state in snapshot.component_states.items():
-            component = self.engine.get_component(id)
-            if isinstance(component, FLComponent):
-                component.restore(state, fl_ctx)
+        self.engine.restore_components(snapshot, fl_ctx)
 
     def __repr__(self) -> str:
         state = f"aborted: {self._reason}" if self.is_aborted else f"workflow {self._workflow}"

@@ -67,7 +67,7 @@ class TaskService:
         self._communicator = communicator
         self._data_filters = data_filters
         self.results = ResultIntake(cell, engine, communicator, result_filters, self._begun)
-        self.presence = Presence(cell, communicator.lose)
+        self.presence = Presence(cell, self._lost)
         self._changed = threading.Condition()
         self._is_open = self._is_over = False
         self._syncs: list[tuple[str, int]] = []
@@ -144,6 +144,11 @@ class TaskService:
         self._communicator.leave(name)
         return packed(make_reply(ReturnCode.OK))
 
+    def _lost(self, client: str) -> None:
+        """The network lost a client. If it was the network's mistake, it asks again at once, and is there again."""
+        self._communicator.lose(client)
+        self.try_again(client)
+
     def _client_of(self, message: Message) -> str:
         name = self._engine.site_at(message.origin)
         if name is None:
@@ -163,6 +168,8 @@ class TaskService:
         """Answered by `send_reply`, later."""
         client = self._begun(message)
         _, peer = read(message)
+        if not self._is_over and client not in self.presence.present():
+            self.presence.watch(client, message.origin)
         with self._changed:
             former = self._asks.get(client)
             self._asks[client] = _Ask(message.origin, message.req_id, peer, message.sealed)
