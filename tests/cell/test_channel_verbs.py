@@ -372,6 +372,7 @@ def test_chan_R20_what_nobody_reads_is_skipped(site: Cell, other: Cell) -> None:
     assert not writer.active
     reader = subscribed(other, writer, **everything())
     assert writer.put(1).result(LONG) is True
+    assert reader.get().result(LONG).value == 1  # what has not left when the last reader goes would be skipped, too
     reader.close().result(LONG)
     until(lambda: seen == [True, False])
     assert writer.put(2).result(LONG) is False
