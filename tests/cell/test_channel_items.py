@@ -47,9 +47,10 @@ def test_chan_R33_what_no_writer_sends_is_refused_before_anything_is_allocated(
 
 
 def test_chan_R31_objects_do_not_travel() -> None:
-    for pack in (None, "lz4"):
-        with pytest.raises(EncodeError):
-            encode_item(np.array([object()]), pack)  # type: ignore[arg-type]
+    with pytest.raises(EncodeError):
+        encode_item(np.array([object()]), None)
+    with pytest.raises(EncodeError):
+        encode_item(np.array([object()]), "lz4")
 
 
 def test_how_to_pack() -> None:

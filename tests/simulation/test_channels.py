@@ -398,6 +398,30 @@ def test_chan_R20_nothing_goes_while_nobody_reads() -> None:
     assert writer.state.skipped == 501
 
 
+def test_chan_R20_when_a_reader_is_let_in_the_writers_know() -> None:
+    f = fan_out(weather=BREEZE)
+    writer, _ = a_channel(f)
+    for _ in range(10):
+        ticket, reader = f.read("site-3", "server", "c", ALL)
+        other, _ = f.read("relay.site-2", "server", "c", ALL)
+        f.ok(ticket)
+        f.put(writer, 1)
+        f.net.run_until(lambda r=reader: len(r.items) == 1)  # type: ignore[misc]
+        f.ok(other)
+        for each in f.readers[-2:]:
+            f.ok(f.unread(each))
+    assert writer.state.skipped == 0
+
+
+def test_a_writer_that_stands_still_does_not_hold_up_a_reader_for_ever() -> None:
+    f = fan_out()
+    a_channel(f)
+    f.net.freeze("relay.site-1")
+    begun = f.net.now
+    f.ok(f.read("site-3", "server", "c", ALL)[0])
+    assert 1.0 <= f.net.now - begun < 1.2
+
+
 @pytest.mark.parametrize("how", ["crash", "expire"])
 def test_chan_R20_the_last_reader_dies_or_the_channel_ends(how: str) -> None:
     f = fan_out()

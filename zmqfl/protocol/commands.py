@@ -30,10 +30,10 @@ Write       check and write a chunk; later `Node.chunk_written`
 Commit      give the file its final name; later `Node.pull_committed`
 Abandon     close the sink after a failure; later `Node.pull_abandoned`
 PullEnded   a pull of this cell's own has ended; its handle learns how
-FactsChanged the plane says something new
 ItemsCame   items of a channel have come for a reader of this cell
 WriterChanged how it is with a writer of this cell
 ChannelAnswered a broker has answered, or cannot
+FactsChanged the plane says something new
 PeerChanged a neighbour is up, suspected, stalled or gone
 Redial      make the connection of a lane anew: libzmq never retries after a refusal
 Hangup      forget a connection: nothing that still comes from it counts

@@ -31,6 +31,8 @@ from zmqfl.protocol.commands import Answer, Call, Command, Outcome
 
 AT_ONCE = 0.0
 """A deadline that has passed."""
+PATIENCE = 1.0
+"""Seconds that a reader waits until the writers know of it: one that stands still must not hold it up for ever."""
 MOVES = (ITEMS, NEWS, ATTEND)
 """Topics that need a bond that is there already."""
 
@@ -56,6 +58,9 @@ class Broker:
         self._is_due = False
         self._next: float | None = None
         """When something is due by itself: as of the last time that it was looked at, after whatever has changed it."""
+
+        self._postponed: list[tuple[float, Channel, list[Command]]] = []
+        """Answers that wait until the writers of a channel know that somebody reads, or until then."""
 
     # -- bonds ---------------------------------------------------------------------------------------------------------
 
@@ -130,8 +135,10 @@ class Broker:
             active, self._active = self._active, {}
             for bond in active:
                 commands += bond.pump(now)
+        commands += self._answer_postponed(now)
         self._is_due = False
-        times = [channel.expires for channel in self.names.values()]
+        times: list[float | None] = [until for until, _, _ in self._postponed]
+        times += [channel.expires for channel in self.names.values()]
         times += [bond.deadline for bond in self.bonds.values()]
         self._next = min((at for at in times if at is not None), default=None)
         return commands
@@ -222,6 +229,18 @@ class Broker:
         bond.carrier.add(place, reader)
         return reader
 
+    def when_known(self, channel: Channel, answers: list[Command], now: float) -> list[Command]:
+        """These answers to a reader, now or when the writers know of it: what is put after them comes to it."""
+        if not channel.is_unknown:
+            return answers
+        self._postponed.append((now + PATIENCE, channel, answers))
+        return []
+
+    def _answer_postponed(self, now: float) -> list[Command]:
+        ready = [each for each in self._postponed if each[0] <= now or not each[1].is_unknown]
+        self._postponed = [each for each in self._postponed if each not in ready]
+        return [command for _, _, answers in ready for command in answers]
+
     def remove_reader(self, reader: Subscription) -> None:
         """It reads no longer."""
         reader.bond.places.pop(reader.place, None)
@@ -260,6 +279,7 @@ class Broker:
         if not isinstance(seat, Seat) or len(row) == 1:
             return
         seat.acked(row)
+        self._is_due = True
         if seat.refusals:
             self.tell(bond, seat.place)
         elif seat.is_leaving or row[-1] is not None:

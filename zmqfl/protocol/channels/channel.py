@@ -78,6 +78,11 @@ class Channel:
         return self.ending is None and (bool(self.readers) or self._history is not None)
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether somebody reads, and a writer does not know it."""
+        return self.is_active and any(not seat.knows & 1 and not seat.is_leaving for seat in self.seats)
+
+    @property
     def is_strict(self) -> bool:
         """Whether a reader wants its writers to hear of what it refuses."""
         return any(reader.buffer.terms.policy is Policy.RAISE for reader in self.readers)

@@ -2,8 +2,8 @@
 
     question                             answer
     create  name and options             its number; it ends with its owner, the cell that asked
-    read    c, i (place), b (terms),     from now on items come; of a private channel only with its key
-            last, row (credit)
+    read    c, i (place), b (terms),     from now on items come, and its writers know; of a private channel only with
+            last, row (credit)           its key
     write   c, i                         the first news; a channel with a single writer has its owner as that
     unread  i                            the last counts
     unwrite i                            when all that was put is in the buffers
@@ -162,7 +162,9 @@ class Questions:
         seat = Seat(bond, place, channel)
         channel.seats.append(seat)
         bond.places[place] = seat
-        return _ok(call, id=channel.id, name=channel.name, owner=channel.owner.peer, row=seat.row())
+        row = seat.row()
+        seat.knows = row[3]
+        return _ok(call, id=channel.id, name=channel.name, owner=channel.owner.peer, row=row)
 
     def _admit_reader(self, bond: Bond, place: int, call: Call, channel: Channel, now: float) -> list[Command]:
         terms, last = terms_of(call.headers.get("b")), call.headers.get("last")
@@ -174,7 +176,8 @@ class Questions:
         channel.join(reader, last if type(last) is int and last > 0 else 0, now)
         self._broker.interest_changed(channel, before)
         self._broker.wake(bond, place)
-        return _ok(call, id=channel.id, name=channel.name, owner=channel.owner.peer)
+        answers = _ok(call, id=channel.id, name=channel.name, owner=channel.owner.peer)
+        return self._broker.when_known(channel, answers, now)
 
     def _unread(self, bond: Bond, call: Call, now: float) -> list[Command]:
         reader = bond.places.get(_place(call))

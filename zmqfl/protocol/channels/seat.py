@@ -33,6 +33,8 @@ class Seat:
         self.channel = channel
         self.writer = writer_of(bond.peer, place)
         self.received = self.taken = 0
+        self.knows = 0
+        """The flags that its writer knows for sure."""
         self.is_asked = False
         """Its writer waits to hear that all this is taken."""
         self.is_leaving = False
@@ -61,11 +63,13 @@ class Seat:
         """The news for its writer."""
         self._told = self._taken_size
         flags = self.channel.is_active | self.channel.is_strict << 1
+        self.knows &= flags  # what it is told from here on it may have heard at any time
         granted = self._taken_size + WRITER_WINDOW
         return [self.place, granted, self.taken, flags, self.refusals[:MOST_REFUSALS], self.channel.ending]
 
     def acked(self, row: Row) -> None:
         """Its writer knows."""
+        self.knows = row[3]
         del self.refusals[: len(row[4])]
 
     def take(self, count: int) -> list[Item]:
