@@ -2,9 +2,9 @@
 
     python -m tests.system.reading '{"fqcn": "site-1", "parent": URL, "config": {}, "subscribe": {"name": "c", ...}}'
 
-It writes `"ready"` when it reads. With `"paced": true` it takes an item for each line of its standard input that says
-`take`; else all that comes. A line `report` is answered by what it has got: {"got", "ordered", "first", "last",
-"decimated", "dropped", "missing", "end"}. It ends when its standard input does.
+With `"create"` it makes that channel first. It writes `"ready"` when it reads. With `"paced": true` it takes an item
+for each line of its standard input that says `take`; else all that comes. A line `report` is answered by what it has
+got: {"got", "ordered", "first", "last", "decimated", "dropped", "missing", "end"}. It ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def main(settings: dict[str, Any]) -> None:
     cell = Cell(settings["fqcn"], parent=settings["parent"], config=CellConfig(**settings["config"]))
     with cell:
         cell.wait_connected(30)
+        if "create" in settings:
+            cell.create_channel(settings["create"]).result(30)
         taker = Taker(cell.subscribe(**settings["subscribe"]).result(30))
         if not settings.get("paced"):
             threading.Thread(target=taker.take_all, daemon=True).start()

@@ -25,9 +25,10 @@ from zmqfl.protocol.channels.subscription import Subscription
 class ReadingProcess:
     """A process of `tests.system.reading`."""
 
-    def __init__(self, fqcn: str, parent: str, paced: bool = False, **subscribe: Any) -> None:
+    def __init__(self, fqcn: str, parent: str, paced: bool = False, create: str = "", **subscribe: Any) -> None:
         settings = {
             "fqcn": fqcn, "parent": parent, "config": asdict(QUICK), "subscribe": subscribe, "paced": paced,
+            **({"create": create} if create else {}),
         }  # fmt: skip
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "tests.system.reading", json.dumps(settings)],

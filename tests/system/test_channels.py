@@ -11,7 +11,7 @@ import pytest
 
 from tests.system.federation import LONG, Federation, until
 from tests.system.subscribers import Campaign, ReadingProcess
-from zmqfl import Cell, ChannelWriter
+from zmqfl import Cell, ChannelEndedError, ChannelWriter
 from zmqfl.protocol.channels.carrier import LONG_WINDOW
 from zmqfl.protocol.channels.subscription import Subscription
 
@@ -80,7 +80,7 @@ def test_chan_R10_one_reader_is_stopped_one_is_slow_one_takes_all(
     assert counts.offered == 5000 == counts.dropped + report["got"]
 
 
-def test_chan_R16_a_reader_and_an_owner_that_are_killed(
+def test_chan_R20_a_reader_that_is_killed_holds_up_nobody(
     federation: Federation, processes: list[ReadingProcess]
 ) -> None:
     server = federation.start("server")
@@ -96,6 +96,19 @@ def test_chan_R16_a_reader_and_an_owner_that_are_killed(
         assert handle.result(LONG)
     until(lambda: not writer.active)
     until(lambda: not subscriptions(server))
+
+
+def test_chan_R16_an_owner_that_is_killed(federation: Federation, processes: list[ReadingProcess]) -> None:
+    server = federation.start("server")
+    owner = ReadingProcess("owner", server.url, create="d", name="d")
+    processes.append(owner)
+    reader = server.subscribe("d").result(LONG)
+    waiting = reader.get()
+    owner.signal(signal.SIGKILL)
+    with pytest.raises(ChannelEndedError, match="its owner owner is gone"):
+        waiting.result(LONG)
+    assert server.channels().result(LONG) == []
+    server.create_channel("d").result(LONG)
 
 
 def campaign(federation: Federation, seconds: float, seed: int) -> Campaign:
