@@ -4,7 +4,7 @@
 
 With `"create"` it makes that channel first. It writes `"ready"` when it reads. With `"paced": true` it takes an item
 for each line of its standard input that says `take`; else all that comes. A line `report` is answered by what it has
-got: {"got", "ordered", "first", "last", "decimated", "dropped", "missing", "end"}. It ends when its standard input does.
+got: {"got", "ordered", "first", "last", "decimated", "dropped", "missing", "end"}. It ends when its input does.
 """
 
 from __future__ import annotations
