@@ -102,14 +102,14 @@ def test_chan_R34_the_statistics_channel_costs_nothing_while_nobody_reads(server
         for _ in range(3):
             name = statistics.start(0.01)
             statistics.start(0.01)
-            assert statistics.is_running
+            was_running = statistics.is_running
             assert server.channels().result(LONG)[0]["offered"] == 0
             reader = server.subscribe(name).result(LONG)
             rows = reader.get().result(LONG).value
             assert [row["name"] for row in rows] == [name]
             statistics.stop()
             statistics.stop()
-            assert not statistics.is_running
+            assert (was_running, statistics.is_running) == (True, False)
             for item in reader:
                 assert item.writer == "server"
             assert str(reader.end) == "stopped"
