@@ -36,11 +36,14 @@ from math import inf
 
 from zmqfl.config import KIB, CellConfig
 from zmqfl.errors import CellReturnCode
+from zmqfl.protocol.channels.bond import TO_BROKER, TO_CLIENT
 from zmqfl.protocol.commands import Call, Command, FlowFate, Invoke, Outcome, Post, Revoke
 from zmqfl.protocol.plane.updates import CHANNEL as PLANE
 from zmqfl.protocol.pull_source import CHANNEL as PULLS
 from zmqfl.wire.messages import MAX_PROBED, NO_DEADLINE, Buffer, Cancel, Fate, Fire, Flag, Probe, Probed, Reply, Request
 
+APART = {PLANE: "plane_", TO_BROKER: "channel_", TO_CLIENT: "channel_"}
+"""How the counters of what no application asks begin."""
 MOST_CALLERS = 4096
 """Starts of callers remembered; beyond it the one unheard for longest is dropped, if nothing of it runs."""
 MOST_REFUSED = 4096
@@ -140,14 +143,14 @@ class Responder:
         )  # fmt: skip
         caller.count += 1
         self._wake(now + call.timeout)
-        self.counters["requests" if call.channel != PLANE else "plane_requests"] += 1
+        self.counters[APART.get(call.channel, "") + "requests"] += 1
         return [Invoke(call)]
 
     def receive_fire(self, fire: Fire, bodies: tuple[Buffer, ...], now: float) -> list[Command]:
         """A FIRE for this cell: nothing is remembered, nothing is answered."""
         if self.closed:
             return []
-        self.counters["fires" if fire.channel != PLANE else "plane_fires"] += 1
+        self.counters[APART.get(fire.channel, "") + "fires"] += 1
         call = Call(
             fire.origin, fire.instance, fire.id, fire.channel, fire.topic, fire.codec,
             fire.headers, bodies, self._config.request_timeout, False, fire.traceparent,
@@ -252,8 +255,8 @@ class Responder:
 
     @property
     def running(self) -> int:
-        """Requests that wait for their handler to end."""
-        return len(self._calls)
+        """Requests that wait for their handler to end; those between a broker and its clients have none."""
+        return sum(APART.get(call.channel) != "channel_" for call in self._calls)
 
     def _caller(self, origin: str, instance: int, id: int) -> _Caller:
         key = (origin, instance)
