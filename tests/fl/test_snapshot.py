@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.fl.runs import JOB, Flow, Run, Trace
-from tests.system.federation import LONG
+from tests.system.federation import LONG, until
 from zmqfl.context.event_type import EventType as E
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.shareable import Shareable
@@ -130,6 +130,7 @@ def test_clients_go_on_with_a_server_that_starts_again(run_of: MakeRun, tmp_path
     run.hub = run.federation.start("server", listen=url)
     second = Counting(5, -1, rounds)
     run.serve({"count": second}, workspace=workspace)
+    until(lambda: run.server.service.presence.present() == {"site-1", "site-2"})  # also while they are at work
     back.set()
     assert run.wait_all() == {"server": 0, "site-1": 0, "site-2": 0}
     assert sorted(rounds) == sorted([0, 1, 2, 3, 4] * 2)

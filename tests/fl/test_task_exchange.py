@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.system.federation import LONG, Federation
+from tests.system.federation import LONG, Federation, until
 from zmqfl.cell.message import Message
 from zmqfl.context.fl_context import FLContextManager
 from zmqfl.context.keys import SpecialTaskName
@@ -17,7 +18,7 @@ from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable, make_reply
 from zmqfl.context.signal import Signal
 from zmqfl.errors import AuthenticationError, InvalidRequest, ServiceUnavailable
-from zmqfl.fl.run_messages import CHANNEL, CHECK, GET, LEAVE, SUBMIT, SYNC, packed
+from zmqfl.fl.run_messages import CHANNEL, CHECK, GET, LEAVE, PRESENCE, SUBMIT, SYNC, packed
 from zmqfl.fl.run_settings import RunSettings
 from zmqfl.fl.task_exchange import TaskExchange
 
@@ -32,6 +33,8 @@ class Server:
         self.cell = federation.start("server")
         self.answers: dict[str, list[Any]] = {}
         self.seen: list[tuple[str, Any]] = []
+        self.ending: Future[Any] = Future()
+        self.cell.register_request_cb(CHANNEL, PRESENCE, lambda message: self.ending)
         for topic in SYNC, GET, CHECK, SUBMIT, LEAVE:
             self.cell.register_request_cb(CHANNEL, topic, self.answer)
 
@@ -94,13 +97,22 @@ def test_begin_is_asked_until_the_server_is_ready(server: Server, client: Client
         raise ServiceUnavailable("not yet")
 
     server.answers[SYNC] = [come_back, come_back, OK]
-    assert client.exchange.begin(client.fl_ctx)
+    assert client.exchange.begin()
     assert server.topics == [SYNC] * 3
+
+
+def test_a_server_that_started_again_hears_of_a_client_at_work(server: Server, client: Client) -> None:
+    assert client.exchange.begin()
+    assert server.topics == [SYNC]
+    client.exchange._server_is_lost(client.exchange._watch)  # type: ignore[arg-type]
+    until(lambda: server.topics == [SYNC, SYNC] and client.exchange._watch)
+    client.exchange.leave()
+    assert client.exchange._watch is None
 
 
 def test_begin_that_is_refused(server: Server, client: Client) -> None:
     server.answers[SYNC] = [AuthenticationError("who are you?")]
-    assert not client.exchange.begin(client.fl_ctx)
+    assert not client.exchange.begin()
     assert (client.exchange.problem, server.topics) == ("who are you?", [SYNC])
 
 
@@ -108,19 +120,19 @@ def test_begin_after_the_end(server: Server, client: Client) -> None:
     end = Shareable()
     end.set_header(ReservedHeaderKey.TASK_NAME, SpecialTaskName.END_RUN)
     server.answers[SYNC] = [packed(end)]
-    assert not client.exchange.begin(client.fl_ctx)
+    assert not client.exchange.begin()
     assert client.ended == [end]
 
 
 def test_begin_with_nonsense(server: Server, client: Client) -> None:
     server.answers[SYNC] = ["nonsense"]
-    assert not client.exchange.begin(client.fl_ctx)
+    assert not client.exchange.begin()
     assert "must be a list" in client.exchange.problem
 
 
 def test_begin_without_a_server(federation: Federation) -> None:
     client = Client(federation, None, sync_timeout=0.1)
-    assert not client.exchange.begin(client.fl_ctx)
+    assert not client.exchange.begin()
     assert client.exchange.problem
 
 
@@ -136,7 +148,7 @@ def test_the_signal_ends_each_wait(server: Server, client: Client, verb: str) ->
     done: list[Any] = []
 
     def call() -> None:
-        args = (result_of(), client.fl_ctx) if verb == "submit" else (client.fl_ctx,)
+        args: Any = {"begin": (), "get": (client.fl_ctx,), "submit": (result_of(), client.fl_ctx)}[verb]
         done.append(getattr(client.exchange, verb)(*args))
 
     thread = threading.Thread(target=call)
@@ -232,12 +244,12 @@ def test_a_result_that_cannot_be_sent_becomes_an_error(server: Server, client: C
 
 def test_leave(server: Server, client: Client) -> None:
     client.signal.trigger()
-    client.exchange.leave(client.fl_ctx)
+    client.exchange.leave()
     assert server.topics == [LEAVE]
 
 
 def test_a_closed_cell(server: Server, client: Client) -> None:
     client.exchange._cell.close()
     assert client.exchange.get(client.fl_ctx) is None
-    assert not client.exchange.begin(client.fl_ctx)
+    assert not client.exchange.begin()
     assert client.exchange.problem == "the cell is closed"

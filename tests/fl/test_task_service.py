@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.cell.sealed import CardedFederation
-from tests.fl.runs import JOB, Flow, Run
+from tests.fl.runs import JOB, Flow, Run, Trace
 from tests.system.federation import LONG, until
 from zmqfl.cell.message import Message
+from zmqfl.context.event_type import EventType as E
 from zmqfl.context.fl_context import FLContext
 from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable
 from zmqfl.context.signal import Signal
 from zmqfl.errors import CellReturnCode
-from zmqfl.fl.run_messages import CHANNEL, CHECK, GET, LEAVE, SUBMIT, SYNC, packed
+from zmqfl.fl.run_messages import CHANNEL, CHECK, GET, LEAVE, PRESENCE, SUBMIT, SYNC, packed
 from zmqfl.fl.task import ClientTask, Task, TaskCompletionStatus
 
 MakeRun = Callable[..., Run]
@@ -178,3 +180,27 @@ def test_a_client_that_was_not_lost_after_all_is_there_again(run_of: MakeRun) ->
     run.serve(flow)
     run.client()
     assert run.wait_all() == {"server": 0, "site-1": 0}
+
+
+def test_a_client_that_asks_before_the_run_has_started_gets_the_first_task(run_of: MakeRun) -> None:
+    """It knows the server from before that was started again."""
+    run = run_of(1)
+    asked = threading.Event()
+
+    def hold(event: str, fl_ctx: FLContext) -> None:
+        if event == E.START_RUN:
+            assert asked.wait(LONG)
+
+    def flow(controller: Flow, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        controller.broadcast_and_wait(Task("t", Shareable()), fl_ctx, abort_signal=abort_signal)
+
+    run.serve(flow, {"hold": Trace(seen=hold)})
+    site = run.federation.start("site-1", run.hub, None)
+    leaving: Future[Any] = Future()
+    site.register_request_cb(CHANNEL, PRESENCE, lambda message: leaving)
+    props = {"__run_num__": JOB, "__identity_name__": "site-1"}
+    handle = site.request("server", CHANNEL, GET, packed(Shareable(), props), LONG)
+    until(lambda: run.server.communicator._board._asking)
+    asked.set()
+    assert handle.result().payload[0]["__headers__"][ReservedHeaderKey.TASK_NAME] == "t"
+    run.server.abort("it has been seen")

@@ -139,17 +139,17 @@ class ClientRunner:
         return bool(self._reason)
 
     def _run(self) -> None:
+        if not self._begin():
+            return
         with self.engine.new_context() as fl_ctx:
-            if not self._begin(fl_ctx):
-                return
             self.engine.fire_event(EventType.ABOUT_TO_START_RUN, fl_ctx)
             self.engine.fire_event(EventType.START_RUN, fl_ctx)
         while not self._has_asked_last and not self.is_aborted:
             with self.engine.new_context() as fl_ctx:
                 self._do_next(fl_ctx)
 
-    def _begin(self, fl_ctx: FLContext) -> bool:
-        if self._exchange.begin(fl_ctx):
+    def _begin(self) -> bool:
+        if self._exchange.begin():
             return True
         if not self._over.triggered:
             self.abort(f"server {self._server} does not let {self._name} begin: {self._exchange.problem}")
@@ -160,7 +160,7 @@ class ClientRunner:
         self.engine.fire_event(EventType.BEFORE_PULL_TASK, fl_ctx)
         found = None if self._over.triggered else self._exchange.get(fl_ctx)
         if found is None:
-            if self._over.triggered or not self._begin(fl_ctx):
+            if self._over.triggered or not self._begin():
                 self._has_asked_last = True
             return
         task, peer = found
@@ -237,7 +237,7 @@ class ClientRunner:
             wait_ready(self.engine, self.fed_events, fl_ctx, patience)
             self.engine.fire_event(EventType.END_RUN, fl_ctx)
             self.fed_events.drain_outgoing(patience)
-            self._exchange.leave(fl_ctx)
+            self._exchange.leave()
         if not self._leaving.done():
             self._leaving.set_result(packed(Shareable()))
         self.engine.shutdown_streamer()

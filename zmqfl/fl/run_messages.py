@@ -6,8 +6,8 @@
     check_task  client     is the result of this task still wanted?    at once: OK or TASK_UNKNOWN
     submit      client     a result                                    when it has been taken, before callbacks see it
     leave       client     I have ended my run                         at once
-    presence    server     are you there?                              when the client's run has ended: until then the
-                                                                       network watches over it
+    presence    both       are you there?                              when the run has ended there: until then the
+                                                                       network watches over the other side
     ready       server     the run has started (a fire)
     end_run     server     the run has ended (a fire)
 

@@ -1,6 +1,7 @@
 """How a client talks with the server of its run, through breaks of the network and restarts of the server.
 
     begin     ask to begin; whenever that fails, again: when the server says that it is ready, or after a pause
+              from then on the server is watched over: when it is gone, ask to begin again, whatever is done meanwhile
     get       ask for a task; the reply comes when there is one. A failure leads back to `begin`
     submit    is it still wanted? then send it; a failure leads back to the question, a lost server to `begin`
 
@@ -28,7 +29,7 @@ from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable, make_reply
 from zmqfl.context.signal import Signal
 from zmqfl.errors import CellReturnCode, ClosedError, DecodeError, EncodeError
-from zmqfl.fl.run_messages import CHANNEL, CHECK, GET, LEAVE, SUBMIT, SYNC, packed
+from zmqfl.fl.run_messages import CHANNEL, CHECK, FOREVER, GET, LEAVE, PRESENCE, SUBMIT, SYNC, packed
 from zmqfl.fl.run_settings import RunSettings
 
 log = logging.getLogger("zmqfl.fl")
@@ -71,6 +72,9 @@ class TaskExchange:
         self._secure = secure
         self._ended = ended
         self._ready = threading.Event()
+        self._lock = threading.Lock()
+        self._watch: RequestHandle | None = None
+        """The question that ends when the server does."""
         self.problem = ""
         """Why `begin` has failed."""
 
@@ -78,7 +82,7 @@ class TaskExchange:
         """The server has said that the run has started."""
         self._ready.set()
 
-    def begin(self, fl_ctx: FLContext) -> bool:
+    def begin(self) -> bool:
         """Wait until the server lets this client begin; False when it does not, or when the run is aborted."""
         deadline = time.monotonic() + self._settings.sync_timeout
         pause = FIRST_PAUSE
@@ -87,7 +91,7 @@ class TaskExchange:
             while not self._signal.triggered:
                 self._ready.clear()
                 left = deadline - time.monotonic()
-                reply = self._ask(SYNC, Shareable(), fl_ctx, max(left, FIRST_PAUSE))
+                reply = self._ask(SYNC, packed(Shareable()), max(left, FIRST_PAUSE))
                 if reply is not None and reply.ok:
                     return self._may_begin(reply)
                 self.problem = reply.error if reply is not None else "the cell is closed"
@@ -109,11 +113,12 @@ class TaskExchange:
         if said.get_header(ReservedHeaderKey.TASK_NAME) == SpecialTaskName.END_RUN:
             self._ended(said)
             return False
+        self._watch_server()
         return True
 
     def get(self, fl_ctx: FLContext) -> tuple[Shareable, FLContext | None] | None:
         """A task, or what stands for none, and the context of the server; None when it could not be asked."""
-        reply = self._ask(GET, Shareable(), fl_ctx, self._settings.poll + MARGIN)
+        reply = self._ask(GET, packed(Shareable(), public_props_of(fl_ctx)), self._settings.poll + MARGIN)
         if reply is None or not reply.ok:
             if reply is not None:
                 log.info("the server gives no task: %s %s", reply.return_code, reply.error)
@@ -131,12 +136,12 @@ class TaskExchange:
     def submit(self, result: Shareable, fl_ctx: FLContext) -> bool:
         """Send a result until the server has it; False when nobody wants it, or the run has ended."""
         while not self._signal.triggered:
-            if (is_wanted := self._is_wanted(result, fl_ctx)) is False:
+            if (is_wanted := self._is_wanted(result)) is False:
                 log.info("nobody wants the result of task %s any more", result.get_header(ReservedHeaderKey.TASK_NAME))
                 return False
             if is_wanted:
                 try:
-                    reply = self._ask(SUBMIT, result, fl_ctx, None)
+                    reply = self._ask(SUBMIT, packed(result, public_props_of(fl_ctx)), None)
                 except EncodeError as error:
                     result = _stand_in(result, f"the result cannot travel: {error}")
                     continue
@@ -145,23 +150,23 @@ class TaskExchange:
                 if reply is not None and reply.return_code in _UNSENDABLE:
                     result = _stand_in(result, f"the result was refused: {reply.error}")
                     continue
-            if not self.begin(fl_ctx):
+            if not self.begin():
                 return False
         return False
 
-    def leave(self, fl_ctx: FLContext) -> None:
-        """Tell the server that this client has ended its run."""
-        signal, self._signal = self._signal, Signal()  # also when the run was aborted
-        try:
-            self._ask(LEAVE, Shareable(), fl_ctx, self._settings.aux_timeout)
-        finally:
-            self._signal = signal
+    def leave(self) -> None:
+        """Tell the server that this client has ended its run, also when that was aborted."""
+        with self._lock:
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+        self._ask(LEAVE, packed(Shareable()), self._settings.aux_timeout, Signal())
 
-    def _is_wanted(self, result: Shareable, fl_ctx: FLContext) -> bool | None:
+    def _is_wanted(self, result: Shareable) -> bool | None:
         """None: the server did not say."""
         question = Shareable()
         question.set_header(ReservedHeaderKey.TASK_ID, result.get_header(ReservedHeaderKey.TASK_ID))
-        reply = self._ask(CHECK, question, fl_ctx, self._settings.aux_timeout)
+        reply = self._ask(CHECK, packed(question), self._settings.aux_timeout)
         if reply is None or not reply.ok:
             return None
         try:
@@ -169,26 +174,49 @@ class TaskExchange:
         except DecodeError:
             return None
 
-    def _ask(self, topic: str, what: Shareable, fl_ctx: FLContext, timeout: float | None) -> Message | None:
-        """The reply, whatever its code; None when the cell is closed or the run aborted. Raises `EncodeError`."""
-        content: list[Any] = packed(what, public_props_of(fl_ctx))
+    def _watch_server(self) -> None:
+        """A server that starts again must hear of this client, also while a task keeps it busy."""
         try:
-            handle: RequestHandle = self._cell.request(
-                self._server, CHANNEL, topic, content, timeout, secure=self._secure
+            handle = self._cell.request(
+                self._server, CHANNEL, PRESENCE, packed(Shareable()), FOREVER, secure=self._secure
             )
+        except ClosedError:
+            return
+        with self._lock:
+            former, self._watch = self._watch, handle
+        if former is not None:
+            former.cancel()
+        handle.add_done_callback(lambda _: self._server_is_lost(handle))
+
+    def _server_is_lost(self, handle: RequestHandle) -> None:
+        """On any thread."""
+        with self._lock:
+            if self._watch is not handle:
+                return
+            self._watch = None
+        if not self._signal.triggered:
+            threading.Thread(target=self.begin, name="zmqfl-run-begin", daemon=True).start()
+
+    def _ask(
+        self, topic: str, content: list[Any], timeout: float | None, signal: Signal | None = None
+    ) -> Message | None:
+        """The reply, whatever its code; None when the cell is closed or the run aborted. Raises `EncodeError`."""
+        signal = signal or self._signal
+        try:
+            handle = self._cell.request(self._server, CHANNEL, topic, content, timeout, secure=self._secure)
         except ClosedError:
             return None
 
         def cancel(signal: Signal) -> None:
             handle.cancel()
 
-        self._signal.add_callback(cancel)
+        signal.add_callback(cancel)
         try:
             return handle.reply()
         except (ClosedError, CancelledError):
             return None
         finally:
-            self._signal.remove_callback(cancel)
+            signal.remove_callback(cancel)
             handle.cancel()  # does something only when this thread was interrupted
 
     def _wake(self, signal: Signal) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ from zmqfl.fl.communicator import Communicator, TaskFailed
 from zmqfl.fl.presence import Presence
 from zmqfl.fl.result_intake import ResultIntake, describe
 from zmqfl.fl.run_engine import ServerEngine
-from zmqfl.fl.run_messages import CHANNEL, END, GET, LEAVE, READY, SYNC, packed, read
+from zmqfl.fl.run_messages import CHANNEL, END, GET, LEAVE, PRESENCE, READY, SYNC, packed, read
 from zmqfl.fl.task import ClientTask, TaskCompletionStatus
 from zmqfl.fl.task_filters import FilterChain
 from zmqfl.wire import payload
@@ -72,20 +73,22 @@ class TaskService:
         self._is_open = self._is_over = False
         self._syncs: list[tuple[str, int]] = []
         """Clients that want to begin: origin and number of the request."""
+        self._ending: Future[list[Any]] = Future()
+        """The reply to who asks for our presence."""
         self._asks: dict[str, _Ask] = {}
         self._left: set[str] = set()
         self.end_reason = ""
         """Why the run was aborted; "" when it was not."""
         communicator.answers = self
-        for topic, serve in ((SYNC, self._sync), (GET, self._get), (LEAVE, self._leave)):
+        for client in engine.get_clients():  # until it comes; before it can, for who is lost waits for no answer
+            communicator.lose(client.name)
+        for topic, serve in ((SYNC, self._sync), (GET, self._get), (LEAVE, self._leave), (PRESENCE, self._be_present)):
             cell.register_request_cb(CHANNEL, topic, serve)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """The run has started: let the clients begin. Those that do not come count as lost from now on."""
-        for client in self._engine.get_clients():
-            self._communicator.lose(client.name)
+        """The run has started: let the clients begin."""
         with self._changed:
             self._is_open = True
             syncs, self._syncs = self._syncs, []
@@ -102,6 +105,8 @@ class TaskService:
         for origin, req_id in syncs:
             self._reply(origin, req_id, self._end_reply())
         self._tell_all(END, self._end_reply())
+        if not self._ending.done():
+            self._ending.set_result(packed(self._end_reply()))
 
     def wait_left(self, patience: float) -> None:
         """Wait until all clients that are there have ended their runs."""
@@ -134,6 +139,10 @@ class TaskService:
             self._left.discard(name)
         self.presence.watch(name, origin)
         self._communicator.find(name)
+
+    def _be_present(self, message: Message) -> Future[list[Any]]:
+        self._client_of(message)
+        return self._ending
 
     def _leave(self, message: Message) -> Any:
         name = self._client_of(message)
