@@ -204,3 +204,6 @@ def test_a_client_that_asks_before_the_run_has_started_gets_the_first_task(run_o
     asked.set()
     assert handle.result().payload[0]["__headers__"][ReservedHeaderKey.TASK_NAME] == "t"
     run.server.abort("it has been seen")
+    until(lambda: run.server.service._is_over)  # it waits for the client, and for no more than it is there
+    leaving.set_result(packed(Shareable()))
+    assert run.wait() == 1

@@ -157,6 +157,8 @@ class TaskService:
         """The network lost a client. If it was the network's mistake, it asks again at once, and is there again."""
         self._communicator.lose(client)
         self.try_again(client)
+        with self._changed:  # nobody waits for it at the end
+            self._changed.notify_all()
 
     def _client_of(self, message: Message) -> str:
         name = self._engine.site_at(message.origin)
