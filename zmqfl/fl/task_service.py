@@ -29,7 +29,7 @@ from zmqfl.context.keys import FLContextKey, SpecialTaskName
 from zmqfl.context.peer_context import public_props_of
 from zmqfl.context.return_code import ReturnCode
 from zmqfl.context.shareable import ReservedHeaderKey, Shareable, make_reply
-from zmqfl.errors import AuthenticationError, ClosedError, EncodeError, ServiceUnavailable
+from zmqfl.errors import AuthenticationError, ClosedError, EncodeError
 from zmqfl.fl.communicator import Communicator, TaskFailed
 from zmqfl.fl.presence import Presence
 from zmqfl.fl.result_intake import ResultIntake, describe
@@ -67,7 +67,7 @@ class TaskService:
         self._engine = engine
         self._communicator = communicator
         self._data_filters = data_filters
-        self.results = ResultIntake(cell, engine, communicator, result_filters, self._begun)
+        self.results = ResultIntake(cell, engine, communicator, result_filters, self._client_of)
         self.presence = Presence(cell, self._lost)
         self._changed = threading.Condition()
         self._is_open = self._is_over = False
@@ -166,18 +166,11 @@ class TaskService:
             raise AuthenticationError(f"{message.origin} is no client of this run")
         return name
 
-    def _begun(self, message: Message) -> str:
-        """The client, once the run has started: who knew an earlier start of the server must begin anew."""
-        client = self._client_of(message)
-        if not self._is_open:
-            raise ServiceUnavailable("the run has not started yet")
-        return client
-
     # -- tasks out ---------------------------------------------------------------------------------------------------
 
     def _get(self, message: Message) -> None:
         """Answered by `send_reply`, later."""
-        client = self._begun(message)
+        client = self._client_of(message)
         _, peer = read(message)
         if not self._is_over and client not in self.presence.present():
             self.presence.watch(client, message.origin)
