@@ -492,8 +492,8 @@ Command = (
     | Send | FlowEnded | Invoke | Revoke | Finish
     | Produce | Settle | PushEnded | OpenStream | Consume | CloseStream
     | Read | Served | Expired | Prepare | Write | Commit | Abandon | PullEnded
-    | FactsChanged | ItemsCame | WriterChanged | ChannelAnswered
-    | PeerChanged | Redial | Hangup | Exit | Note
+    | ItemsCame | WriterChanged | ChannelAnswered
+    | FactsChanged | PeerChanged | Redial | Hangup | Exit | Note
 )  # fmt: skip
 
 ChannelEvent = ItemsCame | WriterChanged | ChannelAnswered
