@@ -127,7 +127,7 @@ def campaign(federation: Federation, seconds: float, seed: int) -> Campaign:
 
 @pytest.mark.timeout(120)
 def test_random_subscribers_come_go_and_die(federation: Federation) -> None:
-    found = campaign(federation, 8.0, 1)
+    found = campaign(federation, 30.0, 1)
     assert found.items
     assert found.subscribers
 
