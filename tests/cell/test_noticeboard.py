@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,16 +19,18 @@ from zmqfl.cell.workers import Workers
 from zmqfl.errors import ClosedError, DecodeError, EncodeError
 from zmqfl.protocol.commands import Command
 from zmqfl.protocol.node import Node
-from zmqfl.protocol.plane.facts import MAX_BODY, Fact, props_topic, rids_topic
+from zmqfl.protocol.plane.facts import MAX_BODY, Fact, Word, props_topic, rids_topic
 
 OWN, OTHER = props_topic("site-1"), props_topic("site-2")
 
 
 class Board:
-    """A noticeboard of site-1, whose reactor does at once what is submitted."""
+    """A noticeboard of site-1, whose reactor does in `work` what was submitted."""
 
     def __init__(self) -> None:
-        self.published: list[tuple[str, str, Any]] = []
+        self.submitted: list[Callable[[float], list[Command]]] = []
+        self.at_once: list[list[Word]] = []
+        """What the node was given, call by call."""
         self.closed = False
         self.plane = SimpleNamespace(is_current=False)
         self.workers = Workers("test", 1, 4, 8, 1 << 20)
@@ -39,11 +41,23 @@ class Board:
     def _submit(self, action: Callable[[float], list[Command]]) -> None:
         if self.closed:
             raise ClosedError("cell site-1 is closed")
-        action(0.0)
+        self.submitted.append(action)
 
-    def _publish(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
-        self.published.append((topic, key, body if body is None else decode_value(fact("site-1", topic, key, body))))
+    def _publish(self, words: Iterable[Word], now: float) -> list[Command]:
+        self.at_once.append(list(words))
         return []
+
+    def work(self) -> None:
+        """A pass of the reactor."""
+        submitted, self.submitted = self.submitted, []
+        for action in submitted:
+            action(0.0)
+
+    @property
+    def published(self) -> list[tuple[str, str, Any]]:
+        self.work()
+        words = [word for words in self.at_once for word in words]
+        return [(t, k, body if body is None else decode_value(fact("site-1", t, k, body))) for t, k, body in words]
 
     def tell(self, origin: str, key: str, value: Any, topic: str = "") -> None:
         """The plane says something new; None: no longer."""
@@ -104,6 +118,23 @@ def test_what_was_not_submitted_is_not_said(board: Board) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- watchers
+
+
+def test_a_burst_is_one_submission_and_told_together(board: Board) -> None:
+    for number in range(3):
+        board.board.say(OWN, f"key-{number}", number)
+    assert len(board.submitted) == 1
+    assert board.published == [(OWN, f"key-{number}", number) for number in range(3)]
+    board.board.withdraw(OWN, "key-0")
+    assert board.published[3:] == [(OWN, "key-0", None)]
+    assert [len(words) for words in board.at_once] == [3, 1]
+
+
+def test_a_board_that_was_closed_before_its_words_were_taken_takes_no_more(board: Board) -> None:
+    board.board.say(OWN, "round", 1)
+    board.board.close()
+    with pytest.raises(ClosedError, match="site-1 is closed"):
+        board.board.say(OWN, "round", 2)
 
 
 def test_a_watcher_hears_its_topics_in_order_on_a_worker(board: Board) -> None:
@@ -193,6 +224,7 @@ def test_a_watcher_may_say_and_watch_and_close(board: Board) -> None:
 
 def test_who_waits_for_what_is_current_waits_no_longer(board: Board) -> None:
     first, second = board.board.current(), board.board.current()
+    board.work()
     assert not first.done()
     board.tell("site-2", "round", 1)  # something new, and still something is missing
     assert not first.done()
@@ -200,11 +232,14 @@ def test_who_waits_for_what_is_current_waits_no_longer(board: Board) -> None:
     board.board.changed([])
     assert first.result(LONG)
     assert second.result(LONG)
-    assert board.board.current().result(LONG)  # at once
+    third = board.board.current()
+    board.work()
+    assert third.result(LONG)  # at once
 
 
 def test_who_waits_when_the_cell_ends_is_told(board: Board) -> None:
     handle = board.board.current()
+    board.work()
     board.board.close()
     assert handle.result(LONG) is False
 

@@ -117,7 +117,7 @@ def test_when_the_parent_is_gone_the_plane_is_unbound_and_nobody_has_departed(ro
 def test_a_root_is_bound_when_it_says_something() -> None:
     cell = node()
     before = cell.plane.is_bound
-    commands = cell.publish(props_topic("server"), "round", b"x", AT)
+    commands = cell.publish([(props_topic("server"), "round", b"x")], AT)
     [changed] = [command for command in commands if isinstance(command, FactsChanged)]
     assert [(fact.origin, fact.token, fact.body) for fact in changed.facts] == [("server", cell.fence, b"x")]
     assert (before, cell.plane.is_bound) == (False, True)
@@ -220,9 +220,9 @@ def test_what_is_for_one_cell_goes_by_the_link_that_leads_there_and_is_never_pub
         ("site-1", "site-1"),
         ("server", None),
     ):
-        commands = cell.publish(bound_topic(receiver), "models/rid", b"x", AT)
+        commands = cell.publish([(bound_topic(receiver), "models/rid", b"x")], AT)
         assert not [command for command in commands if isinstance(command, Publish)]
         assert told_updates(commands) == ([] if hop is None else [(hop,)])
-    commands = cell.publish(props_topic("server"), "round", b"x", AT)
+    commands = cell.publish([(props_topic("server"), "round", b"x")], AT)
     assert len([command for command in commands if isinstance(command, Publish)]) == 1
     assert told_updates(commands) == []

@@ -79,7 +79,7 @@ class Planes(Net):
             self.said[host].pop(place, None)
         else:
             self.said[host][place] = body
-        self.obey(host, host.node.publish(topic, key, body, self.now))
+        self.obey(host, host.node.publish([(topic, key, body)], self.now))
 
     def set(self, who: str | Host, key: str, body: bytes | None) -> None:
         """Set a prop."""

@@ -167,7 +167,7 @@ class Tree:
 
     def set(self, name: str, key: str, body: bytes | None, topic: str = "") -> None:
         cell = self.cells[name]
-        cell.obey(cell.plane.set(topic or props_topic(name), key, body, time.monotonic()))
+        cell.obey(cell.plane.set_all([(topic or props_topic(name), key, body)], time.monotonic()))
 
     def until(self, is_so: Callable[[], object]) -> None:
         deadline = time.monotonic() + WITHIN

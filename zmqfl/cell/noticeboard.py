@@ -18,10 +18,10 @@ from zmqfl.cell.handles import Handle
 from zmqfl.cell.pushing import Submit
 from zmqfl.cell.serial import SerialQueue
 from zmqfl.cell.workers import Workers
-from zmqfl.errors import DecodeError, EncodeError
+from zmqfl.errors import ClosedError, DecodeError, EncodeError
 from zmqfl.protocol.commands import Command
 from zmqfl.protocol.node import Node
-from zmqfl.protocol.plane.facts import MAX_BODY, Fact, Place, place_of
+from zmqfl.protocol.plane.facts import MAX_BODY, Fact, Place, Word, place_of
 from zmqfl.wire import payload
 
 T = TypeVar("T")
@@ -81,6 +81,9 @@ class Noticeboard:
         """What others say."""
         self._own: dict[Place, Fact] = {}
         self._watches: list[Watch] = []
+        self._unsaid: list[Word] = []
+        """What this cell says, and the reactor has not taken: one submission takes all, so a burst is told together."""
+        self._closed = False
         self._waiting: list[Handle[bool]] = []
         """For this copy to be current."""
 
@@ -94,7 +97,11 @@ class Noticeboard:
         body = None if value is _MISSING else encode_value(key, value)
         fact = Fact(self.fqcn, 0, 1, 0, topic, key, body)
         with self._lock:  # around both, or two threads may leave another order here than there
-            self._submit(lambda now: self._node.publish(topic, key, body, now))
+            if not self._unsaid:
+                self._submit(self._publish)
+            elif self._closed:
+                raise ClosedError(f"cell {self.fqcn} is closed")
+            self._unsaid.append((topic, key, body))
             if body is None:
                 self._own.pop(place_of(fact), None)
             else:
@@ -155,9 +162,16 @@ class Noticeboard:
 
     def close(self) -> None:
         """Nothing will be told any more."""
+        with self._lock:
+            self._closed = True
         waiting, self._waiting = self._waiting, []
         for handle in waiting:
             handle._finish(False)
+
+    def _publish(self, now: float) -> list[Command]:
+        with self._lock:
+            words, self._unsaid = self._unsaid, []
+        return self._node.publish(words, now)
 
     def _look_current(self) -> None:
         if self._waiting and self._node.plane.is_current:

@@ -30,6 +30,7 @@ from zmqfl.protocol.entrance import Entrance
 from zmqfl.protocol.interpreter import Interpreter
 from zmqfl.protocol.machines import Machines
 from zmqfl.protocol.plane.door import Door
+from zmqfl.protocol.plane.facts import Word
 from zmqfl.protocol.plane.hub import Rule
 from zmqfl.protocol.transfers import Transfers
 from zmqfl.wire.codec import encode_header
@@ -139,10 +140,10 @@ class Node:
         """A verb of a reader or writer of channels."""
         return self._obey(act(self.channels.client), now)
 
-    def publish(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
-        """Say something to everybody on the plane, or withdraw it (None)."""
+    def publish(self, words: Iterable[Word], now: float) -> list[Command]:
+        """Say something to everybody on the plane, or withdraw it. What is said at once is told together."""
         bound = self._interpreter.bind_plane(now) if self.uplink is None else []
-        return bound + self._obey(self.plane.set(topic, key, body, now), now)
+        return bound + self._obey(self.plane.set_all(words, now), now)
 
     def set_rule(self, rule: Rule, now: float) -> list[Command]:
         """Which topics each child may hear from now on; who hears more than that is cut."""

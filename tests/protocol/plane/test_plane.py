@@ -84,7 +84,7 @@ class Tree:
         self.join(name)
 
     def set(self, name: str, key: str, body: bytes | None) -> None:
-        self.obey(name, self.planes[name].set(props_topic(name), key, body, self.now))
+        self.obey(name, self.planes[name].set_all([(props_topic(name), key, body)], self.now))
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
@@ -233,7 +233,7 @@ def test_a_late_joiner_knows_all(tree: Tree) -> None:
 
 def test_the_last_update_lost_is_seen_by_the_heads(tree: Tree) -> None:
     tree.loss = 1.0
-    tree.obey(ROOT, tree.planes[ROOT].set(props_topic(ROOT), "round", b"1", tree.now))
+    tree.obey(ROOT, tree.planes[ROOT].set_all([(props_topic(ROOT), "round", b"1")], tree.now))
     tree.deliver()
     tree.loss = 0.0
     tree.run(3 * BEAT)
@@ -459,7 +459,7 @@ def test_a_snapshot_of_nothing_is_told_for_who_waits_to_be_current() -> None:
 def test_when_the_root_behind_its_parent_has_restarted_it_tells_all_again() -> None:
     """Its own link has not changed: only the epoch says so."""
     plane = relay()
-    plane.set(props_topic("relay"), "round", b"1", 0.0)
+    plane.set_all([(props_topic("relay"), "round", b"1")], 0.0)
     plane.machine_answered(plane.publisher, "publish", ROOT, Outcome(CellReturnCode.OK), 0.0)
     plane.machine_answered(plane.publisher, "publish", ROOT, Outcome(CellReturnCode.OK), 0.0)
     for epoch, told in ((5, 0), (5, 0), (6, 1)):

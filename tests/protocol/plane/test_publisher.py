@@ -62,6 +62,15 @@ def test_apart__set__kept_and_told_when_bound() -> None:
     assert publisher.state is PublisherState.TELLING
 
 
+def test_idle__several_at_once__told_together__what_changes_nothing_is_not() -> None:
+    publisher = live()
+    words = [(TOPIC, "a", b"1"), (TOPIC, "b", b"2"), (TOPIC, "a", b"3"), (TOPIC, "c", None)]
+    assert facts_of(publisher.set_all(words, AT)) == [("b", 2, 1, b"2"), ("a", 3, 1, b"3")]
+    answer(publisher)
+    assert publisher.set_all([(TOPIC, "a", b"3")], AT + 1) == []
+    assert publisher.deadline == AT + CHECK
+
+
 def test_apart__bound__a_start_that_says_nothing_is_told_too() -> None:
     assert facts_of(Publisher("site-1").bound("server", 7, AT)) == []
 

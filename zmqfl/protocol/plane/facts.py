@@ -61,6 +61,8 @@ class Fact:
 
 
 Topic = str
+Word = tuple[Topic, str, bytes | None]
+"""What a cell says or, without a body, withdraws: (topic, key, body)."""
 Place = tuple[str, Topic, str]
 """Where a fact stands: (origin, topic, key)."""
 

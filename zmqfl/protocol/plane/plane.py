@@ -13,12 +13,13 @@ link, with numbers by which a loss is seen. A message of the plane crosses each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from zmqfl.errors import CellReturnCode, DecodeError
 from zmqfl.fqcn import FQCN, tree_parent
 from zmqfl.protocol.commands import Answer, Ask, Call, Command, FactsChanged, Listen, Outcome
+from zmqfl.protocol.plane.facts import Word
 from zmqfl.protocol.plane.hub import Hub, RootHub, Rule, everything
 from zmqfl.protocol.plane.publisher import TIMEOUT, Publisher
 from zmqfl.protocol.plane.replica import Replica
@@ -75,9 +76,9 @@ class Plane:
 
     # -- verbs ---------------------------------------------------------------------------------------------------------
 
-    def set(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
-        """Say something to everybody, or withdraw it (None)."""
-        return self.publisher.set(topic, key, body, now)
+    def set_all(self, words: Iterable[Word], now: float) -> list[Command]:
+        """Say something to everybody, or withdraw it."""
+        return self.publisher.set_all(words, now)
 
     def set_rule(self, rule: Rule, now: float) -> list[Command]:
         """Which topics each child may hear from now on. Who may hear more sees by the numbers what it lacks."""

@@ -20,12 +20,13 @@ two marks to a fact, the oldest get new numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
 from zmqfl.errors import CellReturnCode
 from zmqfl.protocol.commands import Ask, Command, Level, Note, Outcome, Unask
-from zmqfl.protocol.plane.facts import CELL_FACTS, CELL_SIZE, Fact, batches, encode_facts
+from zmqfl.protocol.plane.facts import CELL_FACTS, CELL_SIZE, Fact, Word, batches, encode_facts
 from zmqfl.protocol.plane.updates import CHANNEL, PlaneTopic
 from zmqfl.wire import payload
 
@@ -75,21 +76,12 @@ class Publisher:
 
     def set(self, topic: str, key: str, body: bytes | None, now: float) -> list[Command]:
         """Say something under a topic and key from now on, or withdraw it. More than a cell may say is not said."""
-        place = topic, key
-        held = self._facts.get(place)
-        if (held[1] if held is not None else None) == body:
-            return []
-        if body is not None and not self._has_room(place, body):
-            text = f"{self.fqcn}: {key!r} is not published: a cell may say {CELL_FACTS} facts of {CELL_SIZE} bytes"
-            return [Note(Level.WARNING, f"{text}; withdraw some, or offer what is large and announce it")]
-        if body is None and place not in self._sent:  # it was never told: a cell that is alone must not grow by this
-            self._remove(place)
-            return []
-        self._keep(place, body)
-        while self._number - self._floor > 3 * len(self._facts) + MOST_MARKS:
-            oldest = next(iter(self._facts))
-            self._keep(oldest, self._facts[oldest][1])
-        return self._tell(now)
+        return self.set_all([(topic, key, body)], now)
+
+    def set_all(self, words: Iterable[Word], now: float) -> list[Command]:
+        """The same of several: they are told together."""
+        notes = [note for word in words for note in self._say(*word)]
+        return notes + (self._tell(now) if self._untold else [])
 
     def bound(self, root: str, token: int, now: float) -> list[Command]:
         """A parent has bound this cell anew."""
@@ -159,6 +151,23 @@ class Publisher:
         return self._due
 
     # -- within --------------------------------------------------------------------------------------------------------
+
+    def _say(self, topic: str, key: str, body: bytes | None) -> list[Command]:
+        place = topic, key
+        held = self._facts.get(place)
+        if (held[1] if held is not None else None) == body:
+            return []
+        if body is not None and not self._has_room(place, body):
+            text = f"{self.fqcn}: {key!r} is not published: a cell may say {CELL_FACTS} facts of {CELL_SIZE} bytes"
+            return [Note(Level.WARNING, f"{text}; withdraw some, or offer what is large and announce it")]
+        if body is None and place not in self._sent:  # it was never told: a cell that is alone must not grow by this
+            self._remove(place)
+            return []
+        self._keep(place, body)
+        while self._number - self._floor > 3 * len(self._facts) + MOST_MARKS:
+            oldest = next(iter(self._facts))
+            self._keep(oldest, self._facts[oldest][1])
+        return []
 
     @property
     def _floor(self) -> int:
