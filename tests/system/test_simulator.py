@@ -73,6 +73,23 @@ def test_run_F11_layout_logs_and_slots(tmp_path: Path) -> None:
     assert lines[0].split()[1] == lines[1].split()[1]
 
 
+@pytest.mark.parametrize("seconds", [0.0, pytest.param(15.0, marks=pytest.mark.soak)])
+def test_an_executor_that_keeps_the_interpreter_delays_nobody_else(
+    tmp_path: Path, lines: list[str], show: Lines, seconds: float
+) -> None:
+    """The results of the others are what lets it go; in soak only after more than `dead_after` seconds."""
+    os.mkfifo(tmp_path / "gate")
+    job = write_job(
+        tmp_path, {"path": "sample_code.Jailer", "args": {"seconds": seconds}}, {"path": "sample_code.Held"}
+    )
+    assert simulate(job, tmp_path / "ws", 3, threads=3, show=show) == 0
+    [told] = [line for line in lines if "results of [" in line]
+    assert told.endswith("'site-1']")
+    assert "'site-2'" in told
+    assert "'site-3'" in told
+    assert not any("is gone" in line for line in lines)
+
+
 def test_run_F11_a_run_that_fails(tmp_path: Path) -> None:
     job = write_job(tmp_path, {"args": {"fails": True}})
     assert simulate(job, tmp_path / "ws", 1) == 2

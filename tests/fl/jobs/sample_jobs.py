@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 CODE = '''
+import ctypes
+import os
 import threading
 from pathlib import Path
 
@@ -55,6 +57,47 @@ class Work(Executor):
 
     def pause(self):
         return 0.05
+
+
+def gate_of(fl_ctx):
+    """A pipe that the test has made: opened at both ends, so that no open waits."""
+    folder = Path(fl_ctx.get_engine().get_workspace().get_root_dir()).parents[1]
+    return os.open(folder / "gate", os.O_RDWR)
+
+
+class Jailer(Flow):
+    """Gives each client one task, and lets site-1 go `seconds` after the results of all others are here."""
+
+    def __init__(self, seconds=0.0):
+        super().__init__()
+        self.seconds = seconds
+        self.results = []
+
+    def control_flow(self, abort_signal, fl_ctx):
+        names = [client.name for client in fl_ctx.get_engine().get_clients()]
+
+        def received(client_task, fl_ctx):
+            self.results.append(client_task.client.name)
+            if len(self.results) == len(names) - 1:
+                abort_signal.wait(self.seconds)
+                gate = gate_of(fl_ctx)
+                os.write(gate, b"go")
+                os.close(gate)
+
+        task = Task("work", Shareable(), result_received_cb=received)
+        self.broadcast_and_wait(task, fl_ctx, names, len(names), abort_signal=abort_signal)
+        self.log_info(fl_ctx, f"results of {self.results}")
+
+
+class Held(Executor):
+    """At site-1 it keeps the interpreter until it is let go: no other thread of the process can do anything."""
+
+    def execute(self, task_name, shareable, fl_ctx, abort_signal):
+        if fl_ctx.get_identity_name() == "site-1":
+            gate = gate_of(fl_ctx)
+            ctypes.PyDLL(None).read(gate, ctypes.create_string_buffer(2), 2)
+            os.close(gate)
+        return make_reply("OK")
 
 
 class Ears(FLComponent):
