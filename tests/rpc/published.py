@@ -104,7 +104,7 @@ class Held:
         """The same, as a coroutine."""
         self.begun.release()
         try:
-            await asyncio.sleep(LONG)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             self._note("cancelled")
             raise
@@ -134,7 +134,7 @@ class Held:
         self.begun.release()
         try:
             yield 0
-            await asyncio.sleep(LONG)
+            await asyncio.Event().wait()
         finally:
             self._note("closed")
 

@@ -146,7 +146,7 @@ def test_chan_R29_an_async_one_is_cancelled_in_its_await(is_looped: bool) -> Non
     async def endless() -> AsyncIterator[int]:
         try:
             begun.set()
-            await asyncio.sleep(LONG)
+            await asyncio.Event().wait()
             yield 1
         finally:
             ended.append("yes")

@@ -24,6 +24,7 @@
     run_settings     RunSettings
     run_end          the last moments of a run
     snapshot         what survives a restart of the server
+    runner           what both sides of a run have in common
     server_runner    ServerRunner
     client_runner    ClientRunner
     fedavg           FedAvg: federated averaging as a controller

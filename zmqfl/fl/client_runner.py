@@ -16,7 +16,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any
 
 from zmqfl.cell.cell import Cell
 from zmqfl.cell.message import Message
@@ -34,6 +34,7 @@ from zmqfl.fl.run_engine import SERVER, ClientEngine
 from zmqfl.fl.run_messages import CHANNEL, END, PRESENCE, READY, packed, read
 from zmqfl.fl.run_props import described
 from zmqfl.fl.run_settings import RunSettings
+from zmqfl.fl.runner import Runner
 from zmqfl.fl.task_exchange import TaskExchange
 from zmqfl.fl.task_execution import TaskExecution
 from zmqfl.fl.task_filters import FilterChain, TaskFilters
@@ -41,11 +42,8 @@ from zmqfl.fl.task_router import TaskRouter
 
 log = logging.getLogger("zmqfl.fl")
 
-OK: Final = 0
-FAILED: Final = 1
 
-
-class ClientRunner:
+class ClientRunner(Runner):
     """See the module.
 
     `name`: of this site in the run. `server`: the name of the server's cell. `clients`: name of a client -> name of its
@@ -72,13 +70,13 @@ class ClientRunner:
         secure: bool = False,
         settings: RunSettings | None = None,
     ) -> None:
+        super().__init__("client")
         self.settings = settings or RunSettings()
         self.engine = ClientEngine(cell, name, job_id, {SERVER: server, name: cell.fqcn, **(clients or {})}, workspace)
         self._server = server
         self._job_id = job_id
         self._name = name
         self._lock = threading.Lock()
-        self._reason = ""
         self._has_ended = False
         """The server has said that the run has ended."""
         self._has_asked_last = False
@@ -111,33 +109,6 @@ class ClientRunner:
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
-    def run(self) -> int:
-        """Run until the end; 0, or 1 for a run that failed or was aborted. The cell stays as it is."""
-        try:
-            self._run()
-        except KeyboardInterrupt:
-            self.abort("the client was stopped")
-        except Exception as error:
-            log.exception("the run failed")
-            self.abort(f"{type(error).__name__}: {error}")
-        self._finish()
-        return FAILED if self.is_aborted else OK
-
-    def abort(self, reason: str) -> None:
-        """End the run at this client before its time. Any thread; returns at once."""
-        with self._lock:
-            if self._reason:
-                return
-            self._reason = reason or "no reason was given"
-        log.error("the run is aborted: %s", self._reason)
-        self._abort_task()
-        self.engine.abort_signal.trigger(self._reason)
-
-    @property
-    def is_aborted(self) -> bool:
-        """Whether the run was aborted, here or at the server."""
-        return bool(self._reason)
-
     def _run(self) -> None:
         if not self._begin():
             return
@@ -147,6 +118,10 @@ class ClientRunner:
         while not self._has_asked_last and not self.is_aborted:
             with self.engine.new_context() as fl_ctx:
                 self._do_next(fl_ctx)
+
+    def _stop(self, reason: str) -> None:
+        self._abort_task()
+        self.engine.abort_signal.trigger(reason)
 
     def _begin(self) -> bool:
         if self._exchange.begin():

@@ -10,6 +10,7 @@ Source: reference "flare" 2.8, 6.7.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -114,8 +115,9 @@ class RunEngine(CellEngine):
             return [name for name, cell in self.cells.items() if cell != self.get_cell().fqcn]
         return targets if isinstance(targets, str) else list(targets)
 
+    @abstractmethod
     def _everybody(self) -> str | list[str]:
-        raise NotImplementedError
+        """Whom a message without targets is for."""
 
 
 class ServerEngine(RunEngine):

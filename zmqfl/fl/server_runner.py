@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from zmqfl.cell.cell import Cell
 from zmqfl.context.event_type import EventType
@@ -30,6 +30,7 @@ from zmqfl.fl.run_end import wait_ready
 from zmqfl.fl.run_engine import SERVER, ServerEngine
 from zmqfl.fl.run_props import described
 from zmqfl.fl.run_settings import RunSettings
+from zmqfl.fl.runner import Runner
 from zmqfl.fl.snapshot import FILE, RunSnapshot
 from zmqfl.fl.task import TaskCompletionStatus
 from zmqfl.fl.task_filters import FilterChain, TaskFilters
@@ -37,12 +38,8 @@ from zmqfl.fl.task_service import TaskService
 
 log = logging.getLogger("zmqfl.fl")
 
-OK: Final = 0
-FAILED: Final = 1
-STOPPED: Final = "the server was stopped"
 
-
-class ServerRunner:
+class ServerRunner(Runner):
     """See the module.
 
     `clients`: name of a client -> name of its cell. `components`, `workflows` by their ids, in their order. `name`: the
@@ -68,6 +65,7 @@ class ServerRunner:
         secure: bool = False,
         settings: RunSettings | None = None,
     ) -> None:
+        super().__init__("server")
         self.settings = settings or RunSettings()
         self.engine = ServerEngine(cell, name, job_id, {SERVER: cell.fqcn, **clients}, workspace)
         self.workflows = dict(workflows)
@@ -76,8 +74,6 @@ class ServerRunner:
         self._workflow = 0
         """The number of the workflow that runs."""
         self._persisting = threading.Lock()
-        self._outcome = threading.Lock()
-        self._reason = ""
         for id, component in {**components, **workflows}.items():
             self.engine.add_component(id, component)
         data = FilterChain(task_data_filters, "out")
@@ -96,38 +92,18 @@ class ServerRunner:
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
-    def run(self) -> int:
-        """Run until the end; 0, or 1 for a run that failed or was aborted. The cell stays as it is."""
-        try:
-            self._begin()
-            for number, (id, controller) in list(enumerate(self.workflows.items()))[self._workflow :]:
-                if self.is_aborted:
-                    break
-                self._workflow = number
-                self._run_workflow(id, controller)
-        except KeyboardInterrupt:
-            self.abort(STOPPED)
-        except Exception as error:
-            log.exception("the run failed")
-            self.abort(f"{type(error).__name__}: {error}")
-        self._finish()
-        return FAILED if self.is_aborted else OK
+    def _run(self) -> None:
+        self._begin()
+        for number, (id, controller) in list(enumerate(self.workflows.items()))[self._workflow :]:
+            if self.is_aborted:
+                break
+            self._workflow = number
+            self._run_workflow(id, controller)
 
-    def abort(self, reason: str) -> None:
-        """End the run before its time. Any thread; returns at once."""
-        with self._outcome:
-            if self._reason:
-                return
-            self._reason = reason or "no reason was given"
-        log.error("the run is aborted: %s", self._reason)
-        self.service.end_reason = self._reason
-        self.engine.abort_signal.trigger(self._reason)
+    def _stop(self, reason: str) -> None:
+        self.service.end_reason = reason
+        self.engine.abort_signal.trigger(reason)
         self.communicator.end(TaskCompletionStatus.ABORTED)
-
-    @property
-    def is_aborted(self) -> bool:
-        """Whether the run was aborted."""
-        return bool(self._reason)
 
     def _begin(self) -> None:
         with self.engine.new_context() as fl_ctx:
@@ -147,7 +123,7 @@ class ServerRunner:
                 self.engine.fire_event(EventType.START_WORKFLOW, fl_ctx)
                 self._control(controller)
             except KeyboardInterrupt:  # before the workflow ends, for it has not come to its end
-                self.abort(STOPPED)
+                self.abort(self._stopped)
             except Exception as error:
                 log.exception("workflow %s failed", id)
                 self.engine.panic(f"workflow {id} failed: {type(error).__name__}: {error}", fl_ctx)

@@ -16,6 +16,7 @@ its own will. Source: reference "flare" 6.5.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Assignment:
     state: State = State.OFFERED
 
 
-class Plan:
+class Plan(ABC):
     """See the module. `targets`: names of clients; None: anyone."""
 
     def __init__(self, targets: Sequence[str] | None) -> None:
@@ -74,20 +75,20 @@ class Plan:
         """Tasks of a lower rank come first; those of the same in the order of their coming."""
         return -1
 
+    @abstractmethod
     def verdict(self, client: str, now: float) -> Verdict:
         """What a client that asks does with it."""
-        raise NotImplementedError
 
     def take(self, assignment: Assignment, now: float) -> None:
         """It is given to a client, after the verdict TAKE."""
         self.given.append(assignment)
 
-    def advance(self, now: float) -> None:
+    def advance(self, now: float) -> None:  # noqa: B027  most plans have nothing to do then
         """Time has passed, or an assignment has changed."""
 
+    @abstractmethod
     def status(self, now: float, dead: Collection[str]) -> TaskCompletionStatus | None:
         """How it ended; None while it stands."""
-        raise NotImplementedError
 
     @property
     def deadline(self) -> float | None:
