@@ -79,10 +79,14 @@ def test_an_executor_that_keeps_the_interpreter_delays_nobody_else(
 ) -> None:
     """The results of the others are what lets it go; in soak only after more than `dead_after` seconds."""
     os.mkfifo(tmp_path / "gate")
+    gate = os.open(tmp_path / "gate", os.O_RDWR)  # open all the while: what a pipe holds is lost with its last opener
     job = write_job(
         tmp_path, {"path": "sample_code.Jailer", "args": {"seconds": seconds}}, {"path": "sample_code.Held"}
     )
-    assert simulate(job, tmp_path / "ws", 3, threads=3, show=show) == 0
+    try:
+        assert simulate(job, tmp_path / "ws", 3, threads=3, show=show) == 0
+    finally:
+        os.close(gate)
     [told] = [line for line in lines if "results of [" in line]
     assert told.endswith("'site-1']")
     assert "'site-2'" in told
